@@ -1,0 +1,49 @@
+# Each target makes .venv itself if it is missing.
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+NAME ?= picsart
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export NO_ALBUMENTATIONS_UPDATE := 1
+export DVC_NO_ANALYTICS := true
+
+.DEFAULT_GOAL := help
+.PHONY: help run test picsart ui gpu-check format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(STAMP): requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit("personseg needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements.txt
+	touch $@
+
+run: $(STAMP) ## the whole road, as params.yaml says (default: the generated sample)
+	dvc repro
+
+test: $(STAMP) ## ruff, mypy and pytest
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest
+
+picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/archive.zip; record in results/NAME
+	@test -n "$(DATA)" || { echo "error: say where the data is: make picsart DATA=path/to/archive.zip"; exit 1; }
+	@test -e "$(DATA)" || { echo "error: nothing at $(DATA); give the path of the archive or folder"; exit 1; }
+	dvc exp run -S data.name=$(NAME) -S 'data.source=$(realpath $(DATA))'
+	python -m personseg.record results/$(NAME)
+
+ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+
+gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: run every GPU row and print the table
+	python -m benchmarks.gpu_check
+
+format: $(STAMP) ## let ruff order and format the code
+	ruff check --fix .
+	ruff format .
+
+clean: ## remove what the road made (not .venv, not the cache)
+	rm -rf data/raw data/jpg data/audit data/clean data/splits data/evaluation data/*.json models plots report logs .resume

@@ -1,0 +1,73 @@
+"""The threshold and the post-processing sizes, chosen on val alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personseg.errors import UserError
+from personseg.metrics import THRESHOLDS, ThresholdCounts, counts, iou
+from personseg.model import PostprocessConfig, load_model, save_model
+from personseg.postprocess import clean_mask
+from personseg.prediction import predict_pairs
+
+Packed = tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]
+
+
+def choose_threshold(totals: ThresholdCounts) -> float:
+    """The threshold of the best pooled IoU; the middle one where several are equally good."""
+    values = totals.iou()
+    best = np.flatnonzero(values == values.max())
+    return float(round(float(THRESHOLDS[best[len(best) // 2]]), 2))
+
+
+def choose_postprocess(
+    masks: Sequence[Packed], min_objects: Sequence[int], min_holes: Sequence[int]
+) -> tuple[PostprocessConfig, float]:
+    """Try every pair of sizes (px) on bit-packed (prediction, truth, shape) masks; return the best and its IoU.
+
+    Ties go to the smaller sizes, so what does not help is not done.
+    """
+    best, best_iou = PostprocessConfig(), -1.0
+    for min_object in sorted({0, *min_objects}):
+        for min_hole in sorted({0, *min_holes}):
+            total = np.zeros(4, np.int64)
+            for prediction, target, shape in masks:
+                cleaned = clean_mask(_unpack(prediction, shape), min_object, min_hole)
+                total += counts(cleaned, _unpack(target, shape))
+            value = iou(*(int(x) for x in total[:3]))
+            if value > best_iou:
+                best, best_iou = PostprocessConfig(min_object=min_object, min_hole=min_hole), value
+    return best, best_iou
+
+
+def _unpack(bits: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
+
+
+def calibrate(
+    trained: Path, out: Path, folder: Path, stems: Sequence[str], min_objects: Sequence[int], min_holes: Sequence[int]
+) -> dict[str, float]:
+    """Choose threshold and sizes for the model in `trained` on `stems` of `folder`; write the whole model to `out`.
+
+    Probabilities are kept as 8 bits at the chosen grid's resolution while choosing: one pass over val.
+    """
+    if not stems:
+        raise UserError("calibrate: val is empty; raise split.val_fraction")
+    totals = ThresholdCounts()
+    kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]] = []
+    for _, probability, mask in predict_pairs(trained, folder, stems, "calibrate"):
+        totals.update(probability, mask)
+        above = np.searchsorted(THRESHOLDS, probability.ravel(), side="left").astype(np.uint8)
+        kept.append((above, np.packbits(mask.ravel()), (mask.shape[0], mask.shape[1])))
+    threshold = choose_threshold(totals)
+    index = int(np.flatnonzero(np.isclose(THRESHOLDS, threshold))[0])
+    packed = [(np.packbits(above > index), mask, shape) for above, mask, shape in kept]
+    postprocess, best_iou = choose_postprocess(packed, min_objects, min_holes)
+    model, config = load_model(trained)
+    save_model(out, model, config.model_copy(update={"threshold": threshold, "postprocess": postprocess}))
+    plain = float(totals.iou()[index])
+    return {"threshold": threshold, **postprocess.model_dump(), "val_iou_plain": plain, "val_iou": best_iou}

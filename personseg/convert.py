@@ -1,0 +1,144 @@
+"""Supplied photos and masks to checked JPEG pairs and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from personseg.errors import UserError
+from personseg.files import fresh_folder, natural_key, write_table
+from personseg.images import encode_mask_jpeg, encode_rgb_jpeg, open_supplied, to_mask, to_rgb
+from personseg.parallel import parallel_map
+
+ORIENTATION = 0x0112  # EXIF tag
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo and its mask, as supplied."""
+
+    stem: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A manifest row; sizes in px, hashes of the written JPEG files, `source` the photo's own file name."""
+
+    stem: str
+    width: int
+    height: int
+    image_sha256: str
+    mask_sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that takes no part, and why."""
+
+    name: str
+    reason: str
+
+
+def find_pairs(raw: Path) -> tuple[list[Pair], list[Rejected]]:
+    """Match `raw`/images and `raw`/masks by stem, in natural order; what has no single partner is rejected."""
+    files: dict[str, dict[str, Path]] = {}
+    rejected: list[Rejected] = []
+    for kind in ("images", "masks"):
+        found = sorted((raw / kind).iterdir())
+        counts = Counter(path.stem for path in found)
+        for path in found:
+            if counts[path.stem] > 1:
+                rejected.append(Rejected(f"{kind}/{path.name}", f"{counts[path.stem]} files share this stem"))
+            else:
+                files.setdefault(path.stem, {})[kind] = path
+    ambiguous = {Path(item.name).stem for item in rejected}
+    pairs = []
+    for stem in sorted(files, key=natural_key):
+        both = files[stem]
+        if len(both) == 2:
+            pairs.append(Pair(stem, both["images"], both["masks"]))
+        elif stem not in ambiguous:
+            kind, path = next(iter(both.items()))
+            reason = "photo without a mask" if kind == "images" else "mask without a photo"
+            rejected.append(Rejected(f"{kind}/{path.name}", reason))
+        else:
+            kind, path = next(iter(both.items()))
+            rejected.append(Rejected(f"{kind}/{path.name}", "its partner's stem is not unique"))
+    return pairs, rejected
+
+
+def _jpeg_bytes(path: Path, image: Image.Image, quality: int) -> bytes:
+    """The photo's own bytes where they already are an upright RGB JPEG (no second loss), else encoded anew."""
+    with Image.open(path) as original:
+        upright = original.getexif().get(ORIENTATION, 1) == 1
+        if original.format == "JPEG" and original.mode == "RGB" and upright:
+            return path.read_bytes()
+    return encode_rgb_jpeg(to_rgb(image), quality)
+
+
+def convert_pair(pair: Pair, out: Path, quality: int, max_pixels: int) -> Converted | Rejected:
+    """Check and write one pair to `out`/{images,masks}/STEM.jpg."""
+    try:
+        name = f"images/{pair.image.name}"
+        image = open_supplied(pair.image, max_pixels)
+        name = f"masks/{pair.mask.name}"
+        supplied_mask = open_supplied(pair.mask, max_pixels)
+        if image.size != supplied_mask.size:
+            sizes = "{}x{} for a photo of {}x{}".format(*supplied_mask.size, *image.size)
+            return Rejected(name, f"mask is {sizes} px")
+        mask_data = encode_mask_jpeg(to_mask(supplied_mask))
+        name = f"images/{pair.image.name}"
+        image_data = _jpeg_bytes(pair.image, image, quality)
+    except ValueError as error:
+        return Rejected(name, str(error))
+    (out / "images" / f"{pair.stem}.jpg").write_bytes(image_data)
+    (out / "masks" / f"{pair.stem}.jpg").write_bytes(mask_data)
+    image_hash, mask_hash = (hashlib.sha256(data).hexdigest() for data in (image_data, mask_data))
+    return Converted(pair.stem, image.width, image.height, image_hash, mask_hash, pair.image.name)
+
+
+def convert(raw: Path, out: Path, quality: int, max_pixels: int, max_reject_fraction: float, workers: int) -> None:
+    """Convert all pairs of `raw` into `out`/{images,masks}/STEM.jpg, manifest.csv and rejected.csv.
+
+    A mask read back from its JPEG is pixel for pixel the one that went in. UserError when no pair is
+    left, or when more than `max_reject_fraction` of the files' stems were rejected.
+    """
+    pairs, rejected = find_pairs(raw)
+    with fresh_folder(out) as temporary:
+        for name in ("images", "masks"):
+            (temporary / name).mkdir()
+        work = partial(convert_pair, out=temporary, quality=quality, max_pixels=max_pixels)
+        converted = []
+        for result in parallel_map(work, pairs, workers, "convert"):
+            if isinstance(result, Rejected):
+                rejected.append(result)
+            else:
+                converted.append(result)
+        rejects = pd.DataFrame([asdict(item) for item in rejected], columns=["name", "reason"])
+        if rejected:
+            print(f"convert: {len(converted)} pairs, {len(rejected)} files rejected")
+        _refuse_too_many(rejects, len(converted), max_reject_fraction)
+        write_table(temporary / "rejected.csv", rejects)
+        write_table(temporary / "manifest.csv", pd.DataFrame([asdict(item) for item in converted]))
+
+
+def _refuse_too_many(rejects: pd.DataFrame, kept: int, limit: float) -> None:
+    fraction = len(rejects) / max(1, kept + len(rejects))
+    if kept and fraction <= limit:
+        return
+    log = Path("logs/rejected.csv")
+    write_table(log, rejects)
+    examples = "; ".join(f"{name}: {reason}" for name, reason in rejects.head(2).itertuples(index=False))
+    raise UserError(
+        f"convert: {len(rejects)} of {kept + len(rejects)} rejected ({examples}); all are listed in {log};"
+        f" mend them or raise convert.max_reject_fraction ({limit:g})"
+    )

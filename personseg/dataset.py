@@ -1,0 +1,77 @@
+"""Pairs on disk to tensors, reproducibly shuffled and augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from personseg.augment import Compose
+from personseg.geometry import letterbox
+from personseg.images import read_image, read_mask
+
+Key = tuple[int, int]
+
+
+class PairDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Photos and masks of `folder`/{images,masks}/STEM.jpg, read when asked for.
+
+    An item is the uint8 image [3, H, W] and the float32 target [1, H, W] (0 or 1), letterboxed to `size`.
+    Its key is (epoch, index): augmentation is a function of seed, epoch and index alone, so neither the
+    number of workers nor an interruption changes what the network sees.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        stems: Sequence[str],
+        size: tuple[int, int],
+        augmentation: Compose | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.folder = folder
+        self.stems = list(stems)
+        self.size = size
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.stems)
+
+    def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        stem = self.stems[index]
+        image = read_image(self.folder / "images" / f"{stem}.jpg")
+        mask = read_mask(self.folder / "masks" / f"{stem}.jpg").astype(np.uint8)
+        if self.augmentation is not None:
+            entropy = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
+            self.augmentation.set_random_seed(int(entropy))
+            pair = self.augmentation(image=image, mask=mask)
+            image, mask = pair["image"], pair["mask"]
+        image, _ = letterbox(image, self.size)
+        mask, _ = letterbox(mask, self.size)
+        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(mask[None]).float()
+
+
+class EpochSampler(Sampler[Key]):
+    """Yields (epoch, index) in an order that depends on seed and epoch alone."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each one."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Key]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        return iter([(self.epoch, int(index)) for index in order])

@@ -1,0 +1,97 @@
+"""Files that are either complete or absent, hashes, and small tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from personseg.errors import UserError
+
+
+def _temporary(path: Path) -> Path:
+    # Beside its target, so that the final rename never crosses a file system; the suffix stays for encoders.
+    return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file name to write to; it becomes `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def fresh_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty temporary folder to fill; it replaces `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in path.parent.glob(f".{path.stem}.*.tmp{path.suffix}"):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically; NaN and infinity, which are not JSON, raise ValueError."""
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; a missing or damaged file is a UserError."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `dvc repro` to make it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run `dvc repro`") from None
+
+
+def write_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a CSV atomically, floats with six significant digits."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a CSV; column `stem` is text even where stems are numbers. A missing or damaged file is a UserError."""
+    try:
+        return pd.read_csv(path, dtype={"stem": str}, keep_default_na=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `dvc repro` to make it") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable CSV ({error})") from None
+
+
+def sha256_file(path: str | Path) -> str:
+    """Return the hexadecimal sha256 of a file, read in blocks."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def natural_key(stem: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key under which `9` comes before `10` and `img9` before `img10`."""
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", stem) if part)

@@ -1,0 +1,108 @@
+"""The clean data: category 1 as it is, category 2 repaired, category 3 left out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from personseg.audit import AuditLimits, read_pair
+from personseg.categories import read_categories
+from personseg.errors import UserError
+from personseg.files import fresh_folder, natural_key, read_table, write_table
+from personseg.images import write_mask
+from personseg.parallel import parallel_map
+from personseg.repair import repair
+
+UNDONE = "undone: no better than before"
+
+
+@dataclass(frozen=True)
+class _Job:
+    stem: str
+    category: int
+
+
+def _keep(job: _Job, jpg_dir: Path, out_dir: Path, limits: AuditLimits, repair_category_2: bool) -> tuple[bool, str]:
+    """Write one pair if it is kept; return whether it is, and the repair in words."""
+    image_path, mask_path = jpg_dir / "images" / f"{job.stem}.jpg", jpg_dir / "masks" / f"{job.stem}.jpg"
+    done = ""
+    if job.category == 2:
+        if not repair_category_2:
+            return False, ""
+        image, mask = read_pair(image_path.parent, mask_path.parent, job.stem)
+        mended, steps = repair(image, mask, limits)
+        if not steps:
+            return False, UNDONE
+        done = "; ".join(steps)
+        write_mask(out_dir / "masks" / mask_path.name, mended)
+    else:
+        # A copy, never a link: DVC may replace either side by a link into its cache.
+        shutil.copyfile(mask_path, out_dir / "masks" / mask_path.name)
+    shutil.copyfile(image_path, out_dir / "images" / image_path.name)
+    return True, done
+
+
+def filter_masks(
+    jpg_dir: str | Path,
+    scores_csv: str | Path,
+    categories_csv: str | Path | None,
+    out_dir: str | Path,
+    limits: AuditLimits,
+    repair: bool = True,
+    workers: int = 2,
+) -> dict[str, Any]:
+    """Write the kept pairs and manifest.csv into `out_dir` (replaced); return the counts.
+
+    A reviewed category beats the audit's suggestion. A category 2 mask whose repair fails is counted and
+    left out as category 3; with `repair` off all of category 2 is left out, but still counted as 2.
+    manifest.csv has a row per mask, kept or not: stem, category, source_of_category (suggested or
+    reviewed), repair (in words), kept.
+
+    Returns {"category": {"1": n, "2": n, "3": n}, "repaired": n, "repair_undone": n, "kept": n,
+    "reviewed": n, "suggested": n}; the categories are those after repairs, so kept = 1 + repaired.
+    UserError: scores without a mask, faults in the reviewed file, or nothing left to keep.
+    """
+    jpg_dir = Path(jpg_dir)
+    scores = read_table(scores_csv)
+    suggested = dict(zip(scores["stem"], scores["suggested"].astype(int), strict=True))
+    reviews = read_categories(categories_csv, suggested) if categories_csv else {}
+    jobs = [
+        _Job(stem, reviews[stem].category if stem in reviews else suggested[stem])
+        for stem in sorted(suggested, key=natural_key)
+    ]
+    chosen = [job for job in jobs if job.category < 3]
+    with fresh_folder(out_dir) as folder:
+        for name in ("images", "masks"):
+            (folder / name).mkdir()
+        work = partial(_keep, jpg_dir=jpg_dir, out_dir=folder, limits=limits, repair_category_2=repair)
+        outcome = dict(zip((job.stem for job in chosen), parallel_map(work, chosen, workers, "filter"), strict=True))
+        rows = []
+        for job in jobs:
+            kept, done = outcome.get(job.stem, (False, ""))
+            rows.append(
+                {
+                    "stem": job.stem,
+                    "category": 3 if done == UNDONE else job.category,
+                    "source_of_category": "reviewed" if job.stem in reviews else "suggested",
+                    "repair": done,
+                    "kept": int(kept),
+                }
+            )
+        manifest = pd.DataFrame(rows)
+        if not manifest["kept"].any():
+            raise UserError(f"{scores_csv}: every mask is in category 3 or could not be repaired, nothing is kept")
+        write_table(folder / "manifest.csv", manifest)
+    kept = manifest[manifest["kept"] == 1]
+    return {
+        "category": {str(number): int((manifest["category"] == number).sum()) for number in (1, 2, 3)},
+        "repaired": int((kept["category"] == 2).sum()),
+        "repair_undone": int((manifest["repair"] == UNDONE).sum()),
+        "kept": len(kept),
+        "reviewed": int((manifest["source_of_category"] == "reviewed").sum()),
+        "suggested": int((manifest["source_of_category"] == "suggested").sum()),
+    }

@@ -1,0 +1,54 @@
+"""From a photo of any size to the network's input and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a photo lies inside the network's input.
+
+    `height`, `width`: the photo's own size; `inner_height`, `inner_width`: its size inside the input,
+    whose top left corner it shares.
+    """
+
+    height: int
+    width: int
+    inner_height: int
+    inner_width: int
+
+    def restore(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Crop the padding off float32 logits or probabilities [H, W] and resize to the photo's size."""
+        inner = values[: self.inner_height, : self.inner_width]
+        if inner.shape == (self.height, self.width):
+            return np.ascontiguousarray(inner)
+        return cv2.resize(inner, (self.width, self.height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def place(height: int, width: int, size: tuple[int, int]) -> Placement:
+    """Fit a photo of height x width into `size` (H, W), aspect ratio kept, never enlarged."""
+    scale = min(1.0, size[0] / height, size[1] / width)
+    inner_height = min(size[0], max(1, round(height * scale)))
+    inner_width = min(size[1], max(1, round(width * scale)))
+    return Placement(height, width, inner_height, inner_width)
+
+
+def letterbox(image: NDArray[Any], size: tuple[int, int]) -> tuple[NDArray[Any], Placement]:
+    """Fit a uint8 image [H, W, 3] or mask [H, W] into `size` (H, W).
+
+    Photos that fit are not resampled; larger ones are shrunk by area averaging. The rest is padded
+    with 0 on the right and at the bottom, as in the report (which padded to a square).
+    """
+    placement = place(image.shape[0], image.shape[1], size)
+    inner_shape = (placement.inner_height, placement.inner_width)
+    if image.shape[:2] != inner_shape:
+        image = cv2.resize(image, inner_shape[::-1], interpolation=cv2.INTER_AREA)
+    padded = np.zeros((*size, *image.shape[2:]), dtype=image.dtype)
+    padded[: inner_shape[0], : inner_shape[1]] = image
+    return padded, placement

@@ -1,0 +1,131 @@
+"""Reading and writing photos and masks.
+
+Photos are uint8 RGB HxWx3, masks bool HxW; on disk a mask is 0/255 in one channel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from personseg.errors import UserError
+from personseg.files import atomic_path
+
+RGB = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+MASK_LEVEL = 127  # above it is person: JPEG ringing around 0 and 255 stays far from the middle
+
+# One thread per call: the stages run one process per core, and OpenCV's pool would fight them.
+cv2.setNumThreads(1)
+
+
+def read_image(path: str | Path) -> RGB:
+    """Read a photo the pipeline wrote as uint8 RGB HxWx3; UserError if it is missing or damaged."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise UserError(f"{path}: missing or not a readable image; run `dvc repro` to make it anew")
+    return image.astype(np.uint8, copy=False)
+
+
+def read_mask(path: str | Path) -> Mask:
+    """Read a mask (PNG or JPEG) as bool HxW: person where the grey value is above 127."""
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise UserError(f"{path}: missing or not a readable mask; run `dvc repro` to make it anew")
+    return np.asarray(mask > MASK_LEVEL)
+
+
+def encode_mask_jpeg(mask: Mask) -> bytes:
+    """Encode a mask as a JPEG that gives back exactly its pixels when read with `read_mask`.
+
+    The quality is raised until decoding the bytes restores the mask; ValueError if none does.
+    """
+    grey = mask.astype(np.uint8) * 255
+    for quality in (90, 95, 100):
+        ok, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if ok and np.array_equal(np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)) > MASK_LEVEL, mask):
+            return data.tobytes()
+    raise ValueError("no JPEG quality restores this mask exactly")
+
+
+def write_mask(path: str | Path, mask: Mask) -> None:
+    """Write a mask as .png or .jpg; both read back pixel for pixel."""
+    path = Path(path)
+    if path.suffix == ".jpg":
+        data = encode_mask_jpeg(mask)
+    else:
+        data = cv2.imencode(path.suffix, mask.astype(np.uint8) * 255)[1].tobytes()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def encode_rgb_jpeg(image: RGB, quality: int) -> bytes:
+    """Encode a uint8 RGB photo as JPEG of `quality` 1-100."""
+    data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return data.tobytes()
+
+
+def write_image(path: str | Path, image: RGB, quality: int = 95) -> None:
+    """Write a uint8 RGB photo; `quality` (1-100) applies to .jpg."""
+    path = Path(path)
+    if path.suffix == ".jpg":
+        data = encode_rgb_jpeg(image, quality)
+    else:
+        data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def open_supplied(path: str | Path, max_pixels: int) -> Image.Image:
+    """Open and fully decode a user's file with Pillow, EXIF orientation applied.
+
+    Raises ValueError with a short reason if the file is empty, not an image, truncated, or larger
+    than `max_pixels` (checked from the header, before decoding).
+    """
+    path = Path(path)
+    if path.stat().st_size == 0:
+        raise ValueError("empty file")
+    try:
+        image = Image.open(path)
+    except Image.DecompressionBombError:
+        raise ValueError(f"more than {max_pixels} pixels") from None
+    except Exception:
+        raise ValueError("not a readable image") from None
+    with image:
+        if image.width * image.height > max_pixels:
+            raise ValueError(f"{image.width}x{image.height} is more than {max_pixels} pixels")
+        try:
+            image.load()
+            return ImageOps.exif_transpose(image)
+        except Exception:
+            raise ValueError("truncated or damaged image") from None
+
+
+def _to_8bit(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float64)
+        scale = 1.0 if values.max(initial=0) <= 255 else 255 / 65535
+        return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8))
+    return image
+
+
+def to_rgb(image: Image.Image) -> RGB:
+    """Turn grey, CMYK, 16-bit, palette or transparent (laid on white) into uint8 RGB HxWx3."""
+    image = _to_8bit(image)
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def to_mask(image: Image.Image) -> Mask:
+    """Turn a supplied mask into bool HxW: above half its range is person; 0/1 masks count as 0/255."""
+    grey = np.asarray(_to_8bit(image).convert("L"))
+    level = 0 if grey.max(initial=0) == 1 else MASK_LEVEL
+    return np.asarray(grey > level)

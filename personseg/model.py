@@ -1,0 +1,173 @@
+"""The network, and the folder a trained one is saved in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
+from torch import Tensor, nn
+
+from personseg.errors import UserError
+from personseg.files import fresh_folder, read_json, sha256_file, write_json
+from personseg.report_unet import ReportUnet
+from personseg.weights import IMAGENET_MEAN, IMAGENET_STD, build_encoder, normalisation
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+
+
+class ConcatUnet(nn.Module):
+    """Unet whose decoder blocks' outputs are ALL concatenated before the final convolutions (the report's idea).
+
+    The first final convolution is 1x1, and a 1x1 convolution of a concatenation is the sum of one 1x1
+    convolution per part, which also commutes with bilinear upsampling. So every output (after its
+    dropout2d) is convolved to `projection` channels at its own resolution and the sums are upsampled from
+    coarse to fine: the same function as concatenating all outputs at full resolution, at a fraction of the
+    cost. ReLU and a 3x3 convolution to one channel follow.
+
+    Input float32 [N, 3, H, W], RGB in 0..255, H and W multiples of 32 (normalisation happens inside);
+    output logits float32 [N, 1, H, W]. `attention` is None or "scse" (smp's decoder attention).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder_channels: list[int],
+        projection: int,
+        dropout: float,
+        attention: str | None,
+        mean: list[float],
+        std: list[float],
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.encoder = encoder
+        self.decoder = UnetDecoder(
+            encoder_channels=encoder.out_channels,
+            decoder_channels=decoder_channels,
+            n_blocks=len(decoder_channels),
+            attention_type=attention,
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        # One bias is enough for the sum.
+        self.joins = nn.ModuleList(
+            nn.Conv2d(channels, projection, 1, bias=i == 0) for i, channels in enumerate(decoder_channels)
+        )
+        self.head = nn.Sequential(nn.ReLU(inplace=True), nn.Conv2d(projection, 1, 3, padding=1))
+
+    def decode(self, features: list[Tensor]) -> list[Tensor]:
+        """Run the decoder; return every block's output, deepest first ([N, C_i, H / 2^k, W / 2^k])."""
+        shapes = [feature.shape[2:] for feature in features[::-1]]
+        skips = features[1:][::-1]
+        x = self.decoder.center(skips[0])
+        outputs = []
+        for i, block in enumerate(self.decoder.blocks):
+            skip = skips[i + 1] if i + 1 < len(skips) else None
+            x = block(x, shapes[i + 1][0], shapes[i + 1][1], skip_connection=skip)
+            outputs.append(x)
+        return outputs
+
+    def join(self, outputs: list[Tensor]) -> Tensor:
+        """Convolve the concatenation of all decoder outputs, deepest first, to [N, projection, H, W]."""
+        joined = self.joins[0](self.dropout(outputs[0]))
+        for join, output in zip(self.joins[1:], outputs[1:], strict=True):
+            joined = F.interpolate(joined, size=output.shape[2:], mode="bilinear", align_corners=False)
+            joined = joined + join(self.dropout(output))
+        return joined
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map photos to logits; shapes as in the class docstring."""
+        return self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
+
+
+class PostprocessConfig(BaseModel):
+    """Sizes in px below which objects are dropped and holes filled; 0 leaves them."""
+
+    model_config = ConfigDict(extra="forbid")
+    min_object: int = 0
+    min_hole: int = 0
+
+
+class ModelConfig(BaseModel):
+    """What config.json holds: all that is needed, beside the weights, to predict."""
+
+    model_config = ConfigDict(extra="forbid")
+    architecture: dict[str, Any]
+    input_size: tuple[int, int]
+    threshold: float = 0.5
+    postprocess: PostprocessConfig = PostprocessConfig()
+    sha256: str = ""
+
+
+def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:
+    """Build a network from its architecture: name, encoder, decoder_channels, projection, dropout, attention.
+
+    `weights` initialises the encoder (see `personseg.weights.build_encoder`). Optional mean and std, in
+    0..255 per channel, default to those of the encoder's own training.
+    """
+    name = architecture["name"]
+    if name == "report_unet":
+        return ReportUnet(architecture["dropout"], IMAGENET_MEAN, IMAGENET_STD)
+    if name != "concat_unet":
+        raise UserError(f"model.name: {name!r} is not an architecture; known: concat_unet, report_unet")
+    mean, std = normalisation(architecture["encoder"])
+    return ConcatUnet(
+        build_encoder(architecture["encoder"], weights),
+        list(architecture["decoder_channels"]),
+        architecture["projection"],
+        architecture["dropout"],
+        architecture["attention"],
+        architecture.get("mean", mean),
+        architecture.get("std", std),
+    )
+
+
+def report_unet() -> nn.Module:
+    """Return the report's own network with random weights, in eval mode."""
+    return build_model({"name": "report_unet", "dropout": 0.5}).eval()
+
+
+def save_model(folder: str | Path, model: nn.Module, config: ModelConfig) -> None:
+    """Write model.safetensors and config.json (with the weights' sha256) as one whole folder."""
+    with fresh_folder(folder) as temporary:
+        state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(state, temporary / WEIGHTS_FILE)
+        digest = sha256_file(temporary / WEIGHTS_FILE)
+        write_json(temporary / CONFIG_FILE, config.model_copy(update={"sha256": digest}).model_dump(mode="json"))
+
+
+def read_config(folder: str | Path) -> ModelConfig:
+    """Read config.json of a saved model; UserError when missing, damaged, or of another version."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        return ModelConfig.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {key}: {first['msg']}; the file was altered, train or copy it anew") from None
+
+
+def load_model(folder: str | Path) -> tuple[nn.Module, ModelConfig]:
+    """Load a saved network in eval mode with its configuration.
+
+    UserError when a file is missing or the weights are not the ones config.json was written with.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise UserError(f"{weights}: not found; the model folder is incomplete, train or copy it anew")
+    if sha256_file(weights) != config.sha256:
+        raise UserError(f"{weights}: does not match the sha256 in {CONFIG_FILE}; copy or train it anew")
+    model = build_model(config.architecture)
+    model.load_state_dict(load_file(weights), strict=True)
+    return model.eval(), config

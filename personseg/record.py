@@ -1,0 +1,149 @@
+"""Keep what a full run leaves, without any photo: `python -m personseg.record results/NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from personseg.errors import UserError
+from personseg.files import fresh_folder, natural_key, read_json, write_json
+from personseg.report import Options, render
+from personseg.results import read_results
+
+# What is copied, path for path, and the command that makes it.
+COPIED = {
+    "params.yaml": "an editor; `dvc repro` reads it",
+    "dvc.lock": "`dvc repro`",
+    "metrics/**/*.json": "`dvc repro`; shown by `dvc metrics show`",
+    "plots/history.csv": "`dvc repro train`",
+    "data/env.json": "`dvc repro env`",
+    "data/audit/scores.csv": "`dvc repro audit`",
+    "data/clean/manifest.csv": "`dvc repro filter`",
+    "data/splits/*.csv": "`dvc repro split`",
+    "data/evaluation/images.csv": "`dvc repro evaluate`",
+}
+TIMINGS = "plots/benchmark/*.csv"
+TIMINGS_LIMIT = 200_000  # bytes: more raw timings than this stay out, the summary in metrics/ remains
+MADE = {
+    "report.md": "`python -m personseg.record`",
+    "report.html": "`python -m personseg.record`: report/report.html without its pictures",
+    "costs.json": "`python -m personseg.record`, from logs/costs/",
+    "README.md": "`python -m personseg.record`",
+}
+OWNED = {pattern.split("/")[0] for pattern in (*COPIED, *MADE)}  # top-level names; all others are left alone
+
+
+def costs(folder: str | Path) -> dict[str, Any]:
+    """Gather what each stage cost when it last ran: seconds, peak memory in bytes, and their sum and maximum."""
+    rows = [read_json(path) for path in sorted(Path(folder).glob("*.json"), key=lambda path: natural_key(path.stem))]
+    if not rows:
+        raise UserError(f"{folder}: no costs of stages (*.json); run `dvc repro` first")
+    return {
+        "stages": {row["stage"]: {key: row[key] for key in ("seconds", "peak_rss_bytes")} for row in rows},
+        "total_seconds": round(sum(row["seconds"] for row in rows), 2),
+        "peak_rss_bytes": max(row["peak_rss_bytes"] for row in rows),
+    }
+
+
+def _copy(root: Path, pattern: str, folder: Path) -> None:
+    paths = [path for path in root.glob(pattern) if path.is_file()]
+    if not paths:
+        raise UserError(f"{root / pattern}: not found; run `dvc repro` to make it")
+    for path in paths:
+        target = folder / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Content only: DVC's cache links are read-only and may be links.
+        shutil.copyfile(path, target)
+
+
+def _read_params(path: Path) -> Mapping[str, Any]:
+    try:
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run from the project's folder") from None
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+
+
+def _hide_folder(paths: list[Path], source: str) -> None:
+    """Shorten an absolute data source to its last part: others have no use for the folders of this machine."""
+    if Path(source).is_absolute():
+        for path in paths:
+            path.write_text(path.read_text(encoding="utf-8").replace(source, Path(source).name), encoding="utf-8")
+
+
+def _render(root: Path, folder: Path, params: Mapping[str, Any]) -> None:
+    try:
+        data, section, backends = params["data"], params["report"], params["benchmark"]["backends"]
+        options = Options(section["title"], data["name"], data["source"] == "sample", section["worst"], 0, 0)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{root / 'params.yaml'}: {error} is missing; restore it from git") from None
+    render(read_results(root, backends), options, folder / "report.html", folder / "report.md", photos=False)
+
+
+def _readme(name: str, others: list[Path], timings: bool) -> str:
+    made = {**COPIED, **({TIMINGS: "`dvc repro`"} if timings else {}), **MADE}
+    rows = [f"| `{path}` | {command} |" for path, command in made.items()]
+    for path in others:
+        known = read_json(path) if path.suffix == ".json" else None
+        command = known.get("command") if isinstance(known, dict) else None
+        rows.append(f"| `{path.name}` | {f'`{command}`' if command else 'not by this command; kept as it was'} |")
+    table = "\n".join(rows)
+    return f"""# {name}
+
+The last full run on this data: what it measured, and no photo. `report.html` is the page to start with.
+
+| file | made by |
+|---|---|
+{table}
+
+Costs are those of each stage's last run on the machine that `data/env.json` describes. Where the data source
+was an absolute path, `params.yaml` and `dvc.lock` here keep its last part only.
+"""
+
+
+def record(root: str | Path, target: str | Path) -> None:
+    """Copy the results under `root` (the project's folder) into `target`, replacing an earlier record.
+
+    Files in `target` that a record does not consist of are kept. No picture is ever copied, and the
+    report is rendered anew without any. UserError names what is missing; `target` is then as before.
+    """
+    root, target = Path(root), Path(target)
+    with fresh_folder(target) as folder:
+        others = sorted(path for path in target.glob("*") if path.name not in OWNED)
+        for path in others:
+            if path.is_dir():
+                shutil.copytree(path, folder / path.name)
+            else:
+                shutil.copy2(path, folder / path.name)
+        for pattern in COPIED:
+            _copy(root, pattern, folder)
+        timings = list(root.glob(TIMINGS))
+        small = 0 < sum(path.stat().st_size for path in timings) < TIMINGS_LIMIT
+        if small:
+            _copy(root, TIMINGS, folder)
+        write_json(folder / "costs.json", costs(root / "logs/costs"))
+        params = _read_params(root / "params.yaml")
+        _render(root, folder, params)
+        _hide_folder([folder / "params.yaml", folder / "dvc.lock"], str(params["data"]["source"]))
+        (folder / "README.md").write_text(_readme(target.name, others, small), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m personseg.record", description=__doc__)
+    parser.add_argument("target", type=Path, help="folder to write, e.g. results/picsart")
+    try:
+        record(Path(), parser.parse_args().target)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

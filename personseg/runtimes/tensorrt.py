@@ -1,0 +1,153 @@
+"""TensorRT and TensorRT for RTX, which share one Python API; memory and stream are PyTorch's."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from personseg.runtimes import Runtime, Unavailable
+
+BINDINGS = ("tensorrt", "tensorrt_rtx")  # in order of preference
+TURING = (7, 5)  # not among TensorRT for RTX's default targets: it has engines of its own
+ENGINES = (("tensorrt", False), ("tensorrt_rtx", False), ("tensorrt_rtx", True))  # binding, for Turing
+MAX_BATCH = 8
+
+
+def import_binding(name: str) -> ModuleType | None:
+    """Import a binding; None if it or a library it needs is missing."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError):
+        return None
+
+
+def engine_name(binding: str, precision: str, turing: bool) -> str:
+    """Name an engine's artifact; TensorRT proper builds for the GPU at hand, so it has one only."""
+    return f"{binding}_{precision}" + ("_sm75" if turing and binding == "tensorrt_rtx" else "")
+
+
+def engine_names(precision: str) -> list[str]:
+    """Name every engine that stage export may have built for a precision."""
+    return [engine_name(binding, precision, turing) for binding, turing in ENGINES]
+
+
+class TensorRtRuntime(Runtime):
+    """An engine whose input is uint8 [N, H, W, 3], N at most `MAX_BATCH`; larger batches are cut."""
+
+    def available(self) -> str | None:
+        if not any(import_binding(name) for name in BINDINGS):
+            return "neither tensorrt nor tensorrt_rtx can be imported: pip install tensorrt-rtx"
+        if not torch.cuda.is_available():
+            return "no NVIDIA GPU to run an engine on"
+        return None
+
+    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
+        if reason := self.available():
+            raise Unavailable(reason)
+        turing = torch.cuda.get_device_capability() == TURING
+        for name in BINDINGS:
+            path = export_folder / f"{engine_name(name, self.backend.precision, turing)}.engine"
+            binding = import_binding(name)
+            if binding is not None and path.is_file():
+                return self.open_engine(binding, path)
+        raise Unavailable(f"no engine for this GPU in {export_folder}; metrics/export.json says why")
+
+    def open_engine(self, binding: ModuleType, path: Path) -> None:
+        """Deserialise the engine; Unavailable if it was built for other GPUs or another version."""
+        torch.cuda.init()  # the runtime uses the CUDA context that PyTorch makes
+        self.logger = binding.Logger(binding.Logger.ERROR)
+        self.runtime = binding.Runtime(self.logger)
+        self.engine = self.runtime.deserialize_cuda_engine(path.read_bytes())
+        self.device = torch.cuda.get_device_name()
+        if self.engine is None:
+            major, minor = torch.cuda.get_device_capability()
+            raise Unavailable(f"{path} does not load on {self.device} (compute capability {major}.{minor})")
+        self.context = self.engine.create_execution_context()
+        _, height, width, _ = self.engine.get_tensor_shape("images")
+        self.input_size, self.files = (height, width), [path]
+        self.versions = {binding.__name__: binding.__version__, "torch": torch.__version__}
+        self.settings = {"binding": binding.__name__, "tf32": False}
+
+    def upload(self, images: NDArray[np.uint8]) -> Tensor:
+        inputs = torch.from_numpy(images).cuda()
+        torch.cuda.synchronize()
+        return inputs
+
+    def run(self, inputs: Tensor) -> Tensor:
+        outputs = torch.empty(inputs.shape[:3], dtype=torch.float32, device=inputs.device)
+        stream = torch.cuda.current_stream()
+        for start in range(0, len(inputs), MAX_BATCH):
+            part = inputs[start : start + MAX_BATCH]
+            self.context.set_input_shape("images", tuple(part.shape))
+            self.context.set_tensor_address("images", part.data_ptr())
+            self.context.set_tensor_address("logits", outputs[start:].data_ptr())
+            if not self.context.execute_async_v3(stream.cuda_stream):
+                raise RuntimeError("TensorRT refused to run the engine")
+        stream.synchronize()
+        return outputs
+
+    def download(self, outputs: Tensor) -> NDArray[np.float32]:
+        return outputs.cpu().numpy()
+
+
+def network_facts(network: Any) -> dict[str, list[dict[str, Any]]]:
+    """Name, shape (-1: dynamic) and dtype of a parsed network's inputs and outputs."""
+
+    def fact(tensor: Any) -> dict[str, Any]:
+        return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype.name.lower()}
+
+    return {
+        "inputs": [fact(network.get_input(i)) for i in range(network.num_inputs)],
+        "outputs": [fact(network.get_output(i)) for i in range(network.num_outputs)],
+    }
+
+
+def build_engine(binding: ModuleType, onnx_file: Path, engine_file: Path, turing: bool) -> dict[str, Any]:
+    """Build an engine from an ONNX graph and write it; return its targets, inputs and outputs.
+
+    TensorRT for RTX does so without a GPU, for its default targets or, `turing`, for SM75; TensorRT
+    proper needs the GPU that will run it. Precision is the graph's own: networks are strongly typed.
+    Raises Unavailable with the parser's or the builder's first complaint.
+    """
+    complaints: list[str] = []
+
+    class Collector(binding.ILogger):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            binding.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (binding.ILogger.ERROR, binding.ILogger.INTERNAL_ERROR):
+                complaints.append(message)
+
+    logger = Collector()
+    builder = binding.Builder(logger)
+    network = builder.create_network(1 << int(binding.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = binding.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(onnx_file)):
+        raise Unavailable(f"the ONNX parser: {parser.get_error(0).desc()}")
+    config = builder.create_builder_config()
+    config.clear_flag(binding.BuilderFlag.TF32)
+    shape = tuple(network.get_input(0).shape)[1:]
+    profile = builder.create_optimization_profile()
+    profile.set_shape("images", (1, *shape), (1, *shape), (MAX_BATCH, *shape))
+    config.add_optimization_profile(profile)
+    targets = ["SM80 and later"]  # TensorRT for RTX's documented default
+    if binding.__name__ == "tensorrt":
+        major, minor = torch.cuda.get_device_capability()
+        targets = [f"SM{major}{minor}"]
+    elif turing:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(binding.ComputeCapability.SM75, 0)
+        targets = ["SM75"]
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise Unavailable(f"the builder: {complaints[0] if complaints else 'no reason given'}")
+    engine_file.write_bytes(bytes(engine))
+    return {"targets": targets, **network_facts(network)}

@@ -1,0 +1,206 @@
+"""Where photos and masks come from: the generated sample, a folder, a zip, or a URL of a zip."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tqdm import tqdm
+
+from personseg.errors import UserError
+from personseg.files import atomic_path, fresh_folder, sha256_file
+
+SAMPLE = "sample"
+LAYOUTS = (("train", "train_mask"), ("images", "masks"))  # PicsArt's, and the usual one
+JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+MAX_UNPACKED_BYTES = 200 * 2**30
+MAX_RATIO = 200  # deflate cannot pass about 1000; photos hardly compress at all
+HASHED_BELOW_BYTES = 2**30
+
+
+def is_url(source: str) -> bool:
+    """Tell whether `source` is an http(s) address."""
+    return source.startswith(("http://", "https://"))
+
+
+def describe_source(source: str, sha256: str | None) -> dict[str, Any]:
+    """Return a small description that changes when the source's content does.
+
+    UserError when nothing usable is there. Folders are described by names, sizes and times, not read.
+    """
+    if source == SAMPLE:
+        return {"kind": "sample"}
+    if is_url(source):
+        if sha256 is None:
+            raise UserError("data.sha256: a URL needs the sha256 of its file, so that the data is known")
+        return {"kind": "url", "url": source, "sha256": sha256}
+    path = Path(source)
+    if not path.exists():
+        raise UserError(f"data.source: nothing at {source}; give the path of a folder or zip, or `{SAMPLE}`")
+    if path.is_dir():
+        images, masks = _folder_pair(path)
+        digest = hashlib.sha256()
+        for folder in (images, masks):
+            for entry in _files(folder):
+                info = entry.stat()
+                digest.update(f"{folder.name}/{entry.name}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
+        return {"kind": "folder", "listing_sha256": digest.hexdigest()}
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"data.source: {source} is neither a folder nor a zip file")
+    info = path.stat()
+    if sha256 is not None or info.st_size < HASHED_BELOW_BYTES:
+        found = sha256_file(path)
+        if sha256 not in (None, found):
+            raise UserError(f"data.sha256: {source} has sha256 {found}; correct the key or the file")
+        return {"kind": "zip", "sha256": found}
+    return {"kind": "zip", "bytes": info.st_size, "mtime_ns": info.st_mtime_ns}
+
+
+def fetch(source: str, sha256: str | None, out: Path, downloads: Path) -> None:
+    """Bring the source's files, unchanged, into `out`/{images,masks}; `downloads` keeps fetched archives."""
+    with fresh_folder(out) as temporary:
+        if is_url(source):
+            source = str(download(source, sha256 or "", downloads))
+        path = Path(source)
+        if path.is_dir():
+            for name, folder in zip(("images", "masks"), _folder_pair(path), strict=True):
+                (temporary / name).mkdir()
+                for entry in tqdm(list(_files(folder)), desc=f"fetch {name}", mininterval=1.0, unit="file"):
+                    shutil.copyfile(entry, temporary / name / entry.name)
+        else:
+            unzip(path, temporary)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """List regular files, sorted; hidden ones, junk and links out of the folder are left out."""
+    root = folder.resolve()
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(".") or entry.name in JUNK or not entry.is_file():
+            continue
+        if not entry.resolve().is_relative_to(root):
+            raise UserError(f"data.source: {entry} is a link out of its folder; copy the file there instead")
+        yield entry
+
+
+def _pick_layout(folders: Iterable[str], where: str) -> tuple[str, str]:
+    names = set(folders)
+    for images, masks in LAYOUTS:
+        if images in names and masks in names:
+            return images, masks
+    wanted = " or ".join(f"{images}/ and {masks}/" for images, masks in LAYOUTS)
+    found = ", ".join(sorted(names)[:6]) or "nothing"
+    raise UserError(f"data.source: {where} should hold {wanted}; found {found}")
+
+
+def _folder_pair(path: Path) -> tuple[Path, Path]:
+    entries = [entry for entry in path.iterdir() if entry.is_dir() and entry.name not in JUNK]
+    if len(entries) == 1 and not any(entries[0].name in layout for layout in LAYOUTS):
+        return _folder_pair(entries[0])  # everything inside one more folder
+    images, masks = _pick_layout((entry.name for entry in entries), str(path))
+    return path / images, path / masks
+
+
+def unzip(path: Path, out: Path) -> None:
+    """Extract the photo and mask folders of a zip into `out`/{images,masks}.
+
+    UserError for entries that would leave the folder, links, encryption, damage, or sizes that no
+    photo archive has; nothing is written outside `out`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            _refuse_hostile(path, entries)
+            entries = [entry for entry in entries if not JUNK & set(PurePosixPath(entry.filename).parts)]
+            parents = {PurePosixPath(entry.filename).parent for entry in entries}
+            _, base = min(((len(p.parts), p.parent) for p in parents if _is_layout(p.name)), default=(0, None))
+            siblings = {p.name for p in parents if p.parent == base} if base is not None else {p.name for p in parents}
+            images, masks = _pick_layout(siblings, str(path))
+            wanted = {(base or PurePosixPath()) / images: "images", (base or PurePosixPath()) / masks: "masks"}
+            for name in wanted.values():
+                (out / name).mkdir()
+            for entry in tqdm(entries, desc="fetch", mininterval=1.0, unit="file"):
+                place = PurePosixPath(entry.filename)
+                if place.parent in wanted and not place.name.startswith("."):
+                    with archive.open(entry) as inside:
+                        _copy_limited(inside, out / wanted[place.parent] / place.name, entry.file_size)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise UserError(f"data.source: {path} is a damaged zip ({error}); fetch it anew") from None
+
+
+def _is_layout(name: str) -> bool:
+    return any(name in layout for layout in LAYOUTS)
+
+
+def _refuse_hostile(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+    total = 0
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"data.source: {path}: entry {twice!r} occurs twice; archive refused")
+    for entry in entries:
+        place = PurePosixPath(entry.filename.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+            raise UserError(f"data.source: {path}: entry {entry.filename!r} would leave the folder; archive refused")
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise UserError(f"data.source: {path}: entry {entry.filename!r} is a link; archive refused")
+        if entry.flag_bits & 1:
+            raise UserError(f"data.source: {path}: entry {entry.filename!r} is encrypted; unpack it first")
+        total += entry.file_size
+        if entry.file_size > 2**20 and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
+            raise UserError(f"data.source: {path}: entry {entry.filename!r} unpacks to {entry.file_size} B; refused")
+    if total > MAX_UNPACKED_BYTES:
+        raise UserError(f"data.source: {path} unpacks to {total} bytes, more than {MAX_UNPACKED_BYTES}; refused")
+
+
+def _copy_limited(inside: Any, target: Path, size: int) -> None:
+    with target.open("xb") as stream:
+        shutil.copyfileobj(inside, stream, 2**20)
+        if stream.tell() != size:
+            raise EOFError(f"{target.name} is {stream.tell()} bytes, its header says {size}")
+
+
+def download(url: str, sha256: str, folder: Path) -> Path:
+    """Fetch `url` into `folder`/SHA256.zip unless it is there already; UserError if its hash differs."""
+    target = folder / f"{sha256}.zip"
+    if target.is_file() and sha256_file(target) == sha256:
+        return target
+    with atomic_path(target) as temporary:
+        digest = hashlib.sha256()
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, temporary.open("wb") as stream:
+                size = int(answer.headers.get("Content-Length") or 0) or None
+                with tqdm(total=size, desc="download", unit="B", unit_scale=True, mininterval=1.0) as bar:
+                    while block := answer.read(2**20):
+                        digest.update(block)
+                        stream.write(block)
+                        bar.update(len(block))
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise UserError(f"data.source: {url} cannot be fetched ({error}); check the address and network") from None
+        if digest.hexdigest() != sha256:
+            raise UserError(f"data.sha256: {url} has sha256 {digest.hexdigest()}, not the expected {sha256}")
+    return target
+
+
+def resolve(source: str, root: str | None = None) -> str:
+    """Make a relative path absolute against `root` (default: DVC_ROOT, else the current folder).
+
+    Experiments queued by DVC run in a copy of the workspace, where a relative path would lead nowhere.
+    """
+    if source == SAMPLE or is_url(source):
+        return source
+    base = Path(root or os.environ.get("DVC_ROOT") or Path.cwd())
+    return os.path.normpath(base / Path(source).expanduser())
+
+
+def dump(description: dict[str, Any]) -> str:
+    """Canonical JSON of a description, for hashing and comparing."""
+    return json.dumps(description, sort_keys=True)

@@ -1,0 +1,212 @@
+"""Training: pairs in, the best weights and the history out. Lightning runs the loop."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics.classification import BinaryJaccardIndex
+
+from personseg.augment import build_augmentation
+from personseg.dataset import EpochSampler, PairDataset
+from personseg.losses import WeightedLoss
+
+HISTORY_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "train_iou", "val_iou"]
+
+
+class SegmentationTask(L.LightningModule):
+    """A network, its loss and its optimiser; IoU is pooled over all pixels of an epoch, at threshold 0.5."""
+
+    def __init__(self, network: nn.Module, train: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.train_params = train
+        self.loss = WeightedLoss(train["loss"], train["focal_gamma"])
+        self.train_iou = BinaryJaccardIndex(threshold=0.0)  # on logits: 0 is probability 0.5
+        self.val_iou = BinaryJaccardIndex(threshold=0.0)
+
+    def _step(self, batch: tuple[Tensor, Tensor], name: str, metric: BinaryJaccardIndex) -> Tensor:
+        images, target = batch
+        images = images.float()
+        if self.train_params["channels_last"]:
+            images = images.contiguous(memory_format=torch.channels_last)
+        logits = self.network(images)
+        loss = self.loss(logits, target)
+        # Whole numbers in the metric's state stay exact; `update` with raw logits would apply a sigmoid.
+        metric.update((logits.detach() > 0).int(), target.int())
+        self.log(f"{name}_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+        self.log(f"{name}_iou", metric, on_step=False, on_epoch=True, prog_bar=True)
+        return loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        return self._step(batch, "train", self.train_iou)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        self._step(batch, "val", self.val_iou)
+
+    def configure_optimizers(self) -> Any:
+        params = self.train_params
+        optimizer = build_optimizer(self.network, params)
+        if params["schedule"] == "plateau":
+            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, mode="max", factor=params["plateau_factor"], patience=params["plateau_patience"]
+            )
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "monitor": "val_iou"}}
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=params["learning_rate"],
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=params["warmup_fraction"],
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+def build_optimizer(network: nn.Module, params: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """AdamW, or the report's SGD with momentum; weight decay on weights only, not on biases and norms."""
+    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": params["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
+    if params["optimizer"] == "sgd":
+        return torch.optim.SGD(groups, lr=params["learning_rate"], momentum=params["momentum"])
+    return torch.optim.AdamW(groups, lr=params["learning_rate"])
+
+
+class History(Callback):
+    """Keeps one row per epoch; saved in checkpoints, so a resumed training has the whole curve."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Dropout draws from the global generator: seeding it per epoch makes a resumed epoch the same.
+        torch.manual_seed(pl_module.train_params["seed"] * 100_003 + trainer.current_epoch)  # type: ignore[index]
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name in HISTORY_COLUMNS}
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rows.append({"epoch": trainer.current_epoch + 1, "lr": rate, **values})
+        print(
+            "epoch {epoch:>3}  train loss {train_loss:.5f} IoU {train_iou:.4f}  "
+            "val loss {val_loss:.5f} IoU {val_iou:.4f}".format(**self.rows[-1]),
+            flush=True,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def table(self) -> pd.DataFrame:
+        """One row per epoch: epoch (from 1), lr, train and val loss, train and val IoU."""
+        return pd.DataFrame(self.rows, columns=HISTORY_COLUMNS)
+
+
+def choose_precision(wanted: str) -> str:
+    """Turn `auto` into bf16-mixed where the device computes bf16 natively, else 32-true."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def make_loaders(
+    folder: Path, stems: Mapping[str, Sequence[str]], size: tuple[int, int], train: Mapping[str, Any]
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Build the loaders of `stems["train"]` (shuffled, augmented) and `stems["val"]`."""
+    seed, batch_size = train["seed"], min(train["batch_size"], len(stems["train"]))
+    augmentation = build_augmentation(train["augment"])
+    shared: dict[str, Any] = {
+        "num_workers": train["workers"],
+        "persistent_workers": train["workers"] > 0,
+        "pin_memory": torch.cuda.is_available(),
+    }
+    train_set = PairDataset(folder, stems["train"], size, augmentation, seed)
+    val_set = PairDataset(folder, stems["val"], size)
+    return (
+        DataLoader(train_set, batch_size, sampler=EpochSampler(len(train_set), seed), drop_last=True, **shared),
+        DataLoader(val_set, train["batch_size"], **shared),
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators."""
+    L.seed_everything(seed, workers=False, verbose=False)
+
+
+def train_network(
+    network: nn.Module,
+    folder: Path,
+    stems: Mapping[str, Sequence[str]],
+    size: tuple[int, int],
+    train: Mapping[str, Any],
+    state: Path,
+) -> tuple[nn.Module, pd.DataFrame, int]:
+    """Train `network` in place on `folder`/{images,masks}/STEM.jpg; return it with the best weights.
+
+    `stems` holds the lists `train` and `val`, `size` the input's (H, W), `train` the params section,
+    `state` a folder for checkpoints: a `last.ckpt` found there is gone on from. Returns the network, the
+    history (a row per epoch) and the best epoch by val IoU of the averaged weights.
+    """
+    seed_everything(train["seed"])
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty"):
+        warnings.filterwarnings("ignore", message=f".*{noise}.*")
+    if train["channels_last"]:
+        network.to(memory_format=torch.channels_last)
+    task = SegmentationTask(network, train)
+    history = History()
+    best = ModelCheckpoint(
+        dirpath=state,
+        filename="best",
+        monitor="val_iou",
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [history, best, TQDMProgressBar(refresh_rate=5)]
+    if train["ema_decay"] > 0:
+        callbacks.insert(0, EMAWeightAveraging(decay=train["ema_decay"]))
+    callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
+    trainer = L.Trainer(
+        max_epochs=train["epochs"],
+        accelerator=train["accelerator"],
+        devices=train["devices"],
+        strategy=train["strategy"],
+        precision=choose_precision(train["precision"]),  # type: ignore[arg-type]
+        callbacks=callbacks,
+        logger=False,
+        deterministic="warn",
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        gradient_clip_val=train["gradient_clip"] or None,
+    )
+    train_loader, val_loader = make_loaders(folder, stems, size, train)
+    last = state / "last.ckpt"
+    resumed = last if last.is_file() else None
+    if resumed:
+        print(f"going on from {last}", flush=True)
+    trainer.fit(task, train_loader, val_loader, ckpt_path=resumed, weights_only=True)
+    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "network."
+    network.load_state_dict({name[len(prefix) :]: v for name, v in weights.items() if name.startswith(prefix)})
+    table = history.table()
+    best_epoch = int(table.loc[table["val_iou"].idxmax(), "epoch"])
+    return network.to("cpu").eval(), table, best_epoch

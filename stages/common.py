@@ -1,0 +1,58 @@
+"""What every stage script does around its own work."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from personseg.errors import UserError
+from personseg.files import write_json
+from stages.params import Params, load_params
+
+__all__ = ["Params", "run"]
+
+COSTS = Path("logs/costs")
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this stage when dvc dies, so that no orphan goes on writing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def peak_rss_bytes() -> int:
+    """Peak resident memory, in bytes: this process or the largest of its finished children."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024
+
+
+def run(main: Callable[[Params], None]) -> None:
+    """Check params.yaml, do `main`, record seconds and memory; a user's error is one line and exit code 1."""
+    die_with_parent()
+    name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    start = time.perf_counter()
+    try:
+        main(load_params())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("error: interrupted; run `dvc repro` to go on", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        # A full disk or a folder without permission: the file and the reason, not a traceback.
+        if os.environ.get("PERSONSEG_DEBUG"):
+            raise
+        print(f"error: {error.filename or name}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+    cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": peak_rss_bytes()}
+    write_json(COSTS / f"{name}.json", cost)

@@ -1,0 +1,204 @@
+"""params.yaml as one checked model. No key has a default here: params.yaml alone decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from personseg.errors import UserError
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Natural = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    source: Annotated[str, Field(min_length=1)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+
+
+class Sample(Section):
+    count: Annotated[int, Field(ge=10)]
+    seed: Natural
+    defect_fraction: Probability
+
+
+class Convert(Section):
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    max_reject_fraction: Probability
+    max_megapixels: Annotated[float, Field(gt=0)]
+    workers: Positive
+
+
+class AuditLimits(Section):
+    coverage_min: Probability
+    coverage_max: Probability
+    spots_fixable: Annotated[float, Field(gt=0)]
+    spots_severe: Annotated[float, Field(gt=0)]
+    holes_fixable: Annotated[float, Field(gt=0)]
+    holes_severe: Annotated[float, Field(gt=0)]
+    gap_width: Annotated[float, Field(gt=0, le=14)]
+    gap_fixable: Annotated[float, Field(gt=0)]
+    gap_severe: Annotated[float, Field(gt=0)]
+    wide_gap_width: Annotated[float, Field(gt=0, le=14)]
+    wide_gap_severe: Annotated[float, Field(gt=0)]
+    ragged_severe: Annotated[float, Field(gt=1)]
+    pocket_severe: Annotated[float, Field(gt=0)]
+
+
+class Audit(Section):
+    workers: Positive
+    worst: Natural
+    limits: AuditLimits
+
+
+class Filter(Section):
+    workers: Positive
+    repair: bool
+
+
+class Split(Section):
+    seed: Natural
+    workers: Positive
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    hash_distance: Annotated[int, Field(ge=0, le=32)]
+
+
+class Model(Section):
+    name: Literal["concat_unet", "report_unet"]
+    encoder: str
+    weights: str
+    decoder_channels: Annotated[list[Positive], Field(min_length=5, max_length=5)]
+    projection: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    attention: Literal["scse"] | None
+    input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
+
+
+class Augment(Section):
+    hflip: Probability
+    vflip: Probability
+    elastic: Probability
+    elastic_alpha: Annotated[float, Field(gt=0)]
+    elastic_sigma: Annotated[float, Field(gt=0)]
+    shift_scale_rotate: Probability
+    shift: Annotated[float, Field(ge=0, lt=1)]
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    rotate: Annotated[float, Field(ge=0, le=180)]
+    jpeg: Probability
+    jpeg_quality: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=2, max_length=2)]
+    brightness_contrast: Probability
+    brightness: Probability
+    contrast: Probability
+
+
+class Train(Section):
+    seed: Natural
+    epochs: Positive
+    batch_size: Positive
+    loss: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    focal_gamma: Annotated[float, Field(ge=0)]
+    optimizer: Literal["adamw", "sgd"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    gradient_clip: Annotated[float, Field(ge=0)]
+    schedule: Literal["one_cycle", "plateau"]
+    warmup_fraction: Annotated[float, Field(gt=0, lt=1)]
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)]
+    plateau_patience: Natural
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    patience: Positive
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    channels_last: bool
+    accelerator: str
+    devices: Positive | Literal["auto"]
+    strategy: str
+    workers: Natural
+    augment: Augment
+
+
+class Calibrate(Section):
+    min_object: Annotated[list[Natural], Field(min_length=1)]
+    min_hole: Annotated[list[Natural], Field(min_length=1)]
+
+
+class Evaluate(Section):
+    seed: Natural
+    bootstrap: Annotated[int, Field(ge=100)]
+    overlays: Natural
+
+
+class Export(Section):
+    calibration_images: Positive
+    threads: Positive
+
+
+class Benchmark(Section):
+    backends: Annotated[list[str], Field(min_length=1)]
+    runs: Annotated[int, Field(ge=20)]
+    warmup_runs: Annotated[int, Field(ge=10)]
+    warmup_s: Annotated[float, Field(ge=0.2)]
+    max_seconds: Annotated[float, Field(gt=0)]
+    threads: Positive
+
+
+class Report(Section):
+    title: Annotated[str, Field(min_length=1)]
+    worst: Natural
+    sheets: Natural
+    overlays: Natural
+
+
+class Track(Section):
+    experiment: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Params(Section):
+    data: Data
+    sample: Sample
+    convert: Convert
+    audit: Audit
+    filter: Filter
+    split: Split
+    model: Model
+    train: Train
+    calibrate: Calibrate
+    evaluate: Evaluate
+    export: Export
+    benchmark: Benchmark
+    report: Report
+    track: Track
+
+
+def describe(error: ValidationError) -> str:
+    """One line for the first fault: the key's full name, what is wrong, how many more there are."""
+    first, *rest = error.errors()
+    key = ".".join(str(part) for part in first["loc"])
+    reason = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
+    given = "" if first["type"] in ("missing", "extra_forbidden") else f" (got {first['input']!r})"
+    more = f"; and {len(rest)} more" if rest else ""
+    return f"{key}: {reason}{given}{more}"
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check params.yaml; UserError names the key that is unknown, missing or impossible."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run from the project's folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {describe(error)}") from None

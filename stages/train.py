@@ -1,0 +1,50 @@
+"""train: the network of section model, trained as section train says, with the best weights by val IoU."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from personseg.files import sha256_file, write_json, write_table
+from personseg.model import ModelConfig, build_model, save_model
+from personseg.resume import resume_folder
+from personseg.splits import read_split
+from personseg.training import seed_everything, train_network
+from personseg.weights import normalisation
+from stages.common import Params, run
+
+CLEAN, SPLITS = Path("data/clean"), Path("data/splits")
+
+
+def fingerprint(params: Params) -> str:
+    """Hash all that decides the outcome: params, data and code; resume state of anything else is void."""
+    digest = hashlib.sha256(json.dumps([params.model.model_dump(), params.train.model_dump()]).encode())
+    code = sorted(Path("personseg").glob("*.py"))
+    for path in [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), *code]:
+        digest.update(f"{path}:{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def main(params: Params) -> None:
+    section = params.model
+    architecture = section.model_dump(exclude={"weights", "input_size"})
+    architecture["mean"], architecture["std"] = normalisation(section.encoder)
+    size = (section.input_size[0], section.input_size[1])
+    with resume_folder(Path(".resume/train"), fingerprint(params)) as state:
+        seed_everything(params.train.seed)  # the decoder starts from random weights
+        network = build_model(architecture, section.weights)
+        network, history, best = train_network(
+            network, CLEAN, read_split(SPLITS), size, params.train.model_dump(), state
+        )
+        save_model("models/trained", network, ModelConfig(architecture=architecture, input_size=size))
+        write_table("plots/history.csv", history)
+        summary = {
+            "epochs": len(history),
+            "best_epoch": best,
+            "best_val_iou": float(history["val_iou"].max()),
+            "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        }
+        write_json("metrics/train.json", summary)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,58 @@
+"""A drawn person for the mask tests: photo, true mask, and places to plant defects."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from personseg.audit import AuditLimits
+from personseg.images import RGB, Mask
+
+LIMITS = AuditLimits(
+    coverage_min=0.005,
+    coverage_max=0.995,
+    spots_fixable=20,
+    spots_severe=1500,
+    holes_fixable=20,
+    holes_severe=400,
+    gap_width=4,
+    gap_fixable=50,
+    gap_severe=300,
+    wide_gap_width=8,
+    wide_gap_severe=80,
+    ragged_severe=1.3,
+    pocket_severe=400,
+)
+HAIR, SKIN, SHIRT = (60, 40, 30), (215, 165, 135), (40, 70, 150)
+
+
+def person(seed: int = 0, scale: int = 1) -> tuple[RGB, Mask]:
+    """Photo uint8 (320 * scale)x(240 * scale)x3 of a dark-haired figure on a noisy wall, and its mask."""
+    rng = np.random.default_rng(seed)
+    wall = np.array([170, 185, 175]) + np.linspace(-15, 15, 240)[None, :, None]
+    photo = np.broadcast_to(wall, (320, 240, 3)).astype(np.uint8).copy()
+    mask = np.zeros((320, 240), np.uint8)
+    for centre, axes, colour in (
+        ((120, 330), (100, 140), SHIRT),
+        ((120, 120), (60, 80), HAIR),
+        ((120, 135), (38, 52), SKIN),
+    ):
+        cv2.ellipse(photo, centre, axes, 0, 0, 360, colour, -1)
+        cv2.ellipse(mask, centre, axes, 0, 0, 360, 1, -1)
+    noisy = np.clip(photo + rng.normal(0, 3, photo.shape), 0, 255).astype(np.uint8)
+    size = (240 * scale, 320 * scale)
+    big = cv2.resize(noisy, size, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(big, dtype=np.uint8), cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0
+
+
+def disc(shape: tuple[int, ...], centre: tuple[int, int], radius: int) -> Mask:
+    """A filled disc, centre as (x, y), as bool HxW."""
+    return cv2.circle(np.zeros(shape[:2], np.uint8), centre, radius, 1, -1) > 0
+
+
+def with_rim(mask: Mask, width: int) -> Mask:
+    """The mask with a rim of background kept around the upper half of the head."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
+    wide = cv2.dilate(mask.astype(np.uint8), kernel) > 0
+    wide[mask.shape[0] * 3 // 8 :] = False
+    return np.asarray(mask | wide)

@@ -1,0 +1,208 @@
+"""Every exported artifact is whole, computes what PyTorch does, and says what it is."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from personseg import export as export_module
+from personseg.errors import UserError
+from personseg.export import Exporter, evenly_spaced, export, save_onnx, to_onnx
+from personseg.files import read_json, sha256_file, write_json
+from personseg.geometry import letterbox
+from personseg.images import read_image
+from personseg.quantize import make_signed
+from personseg.runtimes import Unavailable
+from personseg.runtimes.onnxruntime import OnnxRuntime, open_session
+from personseg.runtimes.tensorrt import build_engine
+from tests.exported import Exported, exported
+
+__all__ = ["exported"]
+
+NETWORK_FILES = ["onnx_fp32.onnx", "onnx_fp16.onnx", "onnx_int8.onnx", "openvino_f32.xml", "openvino_int8.xml"]
+needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx not installed")
+
+
+def test_every_artifact_is_listed_with_its_file_digest_and_size(exported: Exported, tmp_path: Path) -> None:
+    artifacts = exported.facts["artifacts"]
+    kinds = ["tensorrt_{}", "tensorrt_rtx_{}", "tensorrt_rtx_{}_sm75"]
+    engines = [kind.format(precision) for precision in ("fp32", "fp16", "int8") for kind in kinds]
+    assert list(artifacts) == [Path(name).stem for name in NETWORK_FILES] + engines
+    assert exported.facts["calibration_images"] == 8
+    listed = set()
+    for name, facts in artifacts.items():
+        if facts["status"] == "unavailable":
+            assert name.startswith("tensorrt") and len(facts["reason"].splitlines()) == 1
+            continue
+        sizes = [(exported.folder / file).stat().st_size for file in facts["sha256"]]
+        assert facts["size_bytes"] == sum(sizes) > 10_000
+        assert facts["sha256"] == {file: sha256_file(exported.folder / file) for file in facts["sha256"]}
+        assert facts["build_s"] > 0
+        listed |= set(facts["sha256"])
+    assert {path.name for path in exported.folder.iterdir()} == listed
+    write_json(tmp_path / "export.json", exported.facts)
+    assert read_json(tmp_path / "export.json") == exported.facts
+
+
+@pytest.mark.parametrize(
+    ("name", "logit", "pixels"),
+    [
+        ("onnx_fp32", 1e-4, 0),
+        ("openvino_f32", 1e-4, 0),
+        ("onnx_fp16", 0.1, 0.01),
+        ("onnx_int8", 4, 0.05),
+        ("openvino_int8", 4, 0.05),
+    ],
+)
+def test_difference_from_pytorch_is_small_and_as_large_as_the_precision(
+    exported: Exported, name: str, logit: float, pixels: float
+) -> None:
+    facts = exported.facts["artifacts"][name]
+    assert facts["max_logit_diff"] <= logit
+    assert facts["mask_disagreement"] <= pixels
+    if not name.endswith("32"):
+        assert facts["max_logit_diff"] > 1e-4  # else it was not computed in that precision
+
+
+def test_onnx_takes_photos_as_read_in_batches_of_any_size(exported: Exported) -> None:
+    model = onnx.load(exported.folder / "onnx_fp32.onnx")
+    (images,), (logits,) = model.graph.input, model.graph.output
+    assert images.type.tensor_type.elem_type == TensorProto.UINT8
+    assert logits.type.tensor_type.elem_type == TensorProto.FLOAT
+    assert [d.dim_value for d in images.type.tensor_type.shape.dim[1:]] == [64, 64, 3]
+    assert model.opset_import[0].version == 20
+    photos = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
+    session = open_session(exported.folder / "onnx_fp32.onnx", 1)
+    together = session.run(None, {"images": photos})[0]
+    assert together.shape == (5, 64, 64)
+    apart = [session.run(None, {"images": photo[None]})[0][0] for photo in photos]
+    np.testing.assert_allclose(together, apart, atol=1e-4)
+
+
+def test_artifacts_say_nothing_of_the_machine_that_made_them(exported: Exported) -> None:
+    here = str(Path(export_module.__file__).parent).encode()
+    for path in exported.folder.iterdir():
+        data = path.read_bytes()
+        assert here not in data and b"site-packages" not in data, path.name
+
+
+def test_same_network_gives_the_same_onnx_bytes(exported: Exported, tmp_path: Path) -> None:
+    save_onnx(to_onnx(exported.model, torch.float32), tmp_path / "again.onnx")
+    assert sha256_file(tmp_path / "again.onnx") == sha256_file(exported.folder / "onnx_fp32.onnx")
+
+
+def test_int8_graph_is_what_tensorrt_takes(exported: Exported) -> None:
+    """Signed, symmetric, activations per tensor; and convolutions really are quantised."""
+    model = onnx.load(exported.folder / "onnx_int8.onnx")
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    quantisers = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = constants[node.input[2]]
+            assert zero.dtype == np.int8 and not zero.any(), node.name
+    assert all(constants[node.input[1]].size == 1 for node in quantisers)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    made_by = {output: node.op_type for node in model.graph.node for output in node.output}
+    quantised = [node for node in convolutions if made_by.get(node.input[1]) == "DequantizeLinear"]
+    assert len(quantised) >= 0.9 * len(convolutions) > 20
+    assert len(quantisers) >= len(quantised) // 2
+
+
+def quantiser_graph(zero_point: int) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("x", "y")]
+    constants = [
+        numpy_helper.from_array(np.float32(2 / 255), "scale"),
+        numpy_helper.from_array(np.uint8(zero_point), "zero"),
+    ]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_signed_quantiser_keeps_the_range_and_loses_one_bit(tmp_path: Path) -> None:
+    onnx.save(make_signed(quantiser_graph(0)), tmp_path / "signed.onnx")
+    x = np.array([0, 0.5, 1.99, 3], np.float32)
+    y = open_session(tmp_path / "signed.onnx", 1).run(None, {"x": x})[0]
+    np.testing.assert_allclose(y, [0, 0.5, 1.99, 2], atol=1 / 127)  # 3 is beyond the range, which ends at 2
+    assert np.abs(y - x)[1] > 1e-4  # 0.5 lies between two of the 127 levels
+
+
+def test_asymmetric_quantiser_is_refused() -> None:
+    with pytest.raises(ValueError, match="asymmetric"):
+        make_signed(quantiser_graph(3))
+
+
+@needs_rtx
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize(("suffix", "targets"), [("", ["SM80 and later"]), ("_sm75", ["SM75"])])
+def test_tensorrt_rtx_engines_are_built_without_a_gpu(
+    exported: Exported, precision: str, suffix: str, targets: list[str]
+) -> None:
+    facts = exported.facts["artifacts"][f"tensorrt_rtx_{precision}{suffix}"]
+    assert facts["status"] == "built", facts
+    assert facts["targets"] == targets
+    assert facts["inputs"] == [{"name": "images", "shape": [-1, 64, 64, 3], "dtype": "uint8"}]
+    assert facts["outputs"] == [{"name": "logits", "shape": [-1, 64, 64], "dtype": "float"}]
+    assert facts["size_bytes"] == (exported.folder / facts["file"]).stat().st_size > 100_000
+
+
+@needs_rtx
+def test_half_precision_engine_is_about_half_the_size(exported: Exported) -> None:
+    sizes = {p: exported.facts["artifacts"][f"tensorrt_rtx_{p}"]["size_bytes"] for p in ("fp32", "fp16")}
+    assert 0.4 < sizes["fp16"] / sizes["fp32"] < 0.75
+
+
+def exporter(exported: Exported) -> Exporter:
+    image = letterbox(read_image(exported.pairs[0][0]), (64, 64))[0][None]
+    return Exporter(exported.model, exported.folder, [image], threads=1)
+
+
+def test_export_goes_on_without_tensorrt(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "import_binding", lambda name: None)
+    one = exporter(exported)
+    one.add("engine", ["absent.engine"], lambda: one.engine("tensorrt_rtx", "fp16", False))
+    assert one.artifacts == {"engine": {"status": "unavailable", "reason": "tensorrt_rtx cannot be imported"}}
+
+
+@needs_rtx
+def test_an_engine_of_a_graph_that_was_not_built_gives_the_graphs_reason(exported: Exported) -> None:
+    one = exporter(exported)
+    one.artifacts["onnx_fp16"] = {"status": "unavailable", "reason": "overflow"}
+    one.add("engine", ["absent.engine"], lambda: one.engine("tensorrt_rtx", "fp16", False))
+    assert one.artifacts["engine"] == {"status": "unavailable", "reason": "onnx_fp16: overflow"}
+
+
+@needs_rtx
+def test_a_graph_tensorrt_cannot_parse_is_unavailable_with_the_parsers_words(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(Unavailable, match="ONNX parser"):
+        build_engine(importlib.import_module("tensorrt_rtx"), tmp_path / "broken.onnx", tmp_path / "e.engine", False)
+    assert not (tmp_path / "e.engine").exists()
+
+
+def test_a_float_export_that_differs_is_refused(exported: Exported) -> None:
+    one = exporter(exported)
+    one.reference = [logits + 0.02 for logits in one.reference]
+    with pytest.raises(UserError, match=r"onnx_fp32 differs from PyTorch by 0\.02"):
+        one.exact("onnx_fp32", OnnxRuntime)
+
+
+def test_no_photo_to_calibrate_with_is_a_users_error(exported: Exported, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.csv"):
+        export(exported.model, tmp_path, [], threads=1)
+
+
+def test_calibration_photos_are_spread_over_the_list() -> None:
+    stems = [str(i) for i in range(101)]
+    assert evenly_spaced(stems, 5) == ["0", "25", "50", "75", "100"]
+    assert evenly_spaced(stems[:3], 5) == ["0", "1", "2"]

@@ -1,0 +1,54 @@
+"""A repair brings the true mask back, or leaves the mask alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from personseg.images import Mask
+from personseg.repair import repair
+from tests.figures import LIMITS, disc, person, with_rim
+
+
+def iou(a: Mask, b: Mask) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_spots_and_holes_are_mended_exactly() -> None:
+    image, mask = person()
+    broken = (mask | disc(mask.shape, (25, 60), 6)) & ~disc(mask.shape, (120, 270), 5)
+    mended, steps = repair(image, broken, LIMITS)
+    np.testing.assert_array_equal(mended, mask)
+    assert [step.split(" (")[0] for step in steps] == ["spots removed", "holes filled"]
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("width", [5, 7])
+def test_hair_gap_is_trimmed_locally(width: int, scale: int) -> None:
+    image, mask = person(scale=scale)
+    broken = with_rim(mask, width * scale)
+    mended, steps = repair(image, broken, LIMITS)
+    assert steps
+    assert steps[0].startswith("hair gap trimmed")
+    assert (mended ^ mask).sum() < 0.25 * (broken ^ mask).sum()
+    assert iou(mended, mask) > 0.99
+    np.testing.assert_array_equal(mended[160 * scale :], broken[160 * scale :])
+
+
+def test_what_cannot_be_bettered_comes_back_unchanged() -> None:
+    image, mask = person()
+    for hopeless in (mask, np.zeros_like(mask), np.ones_like(mask)):
+        mended, steps = repair(image, hopeless, LIMITS)
+        assert steps == []
+        np.testing.assert_array_equal(mended, hopeless)
+
+
+def test_repair_that_changes_too_much_is_undone() -> None:
+    image, mask = person()
+    broken = mask.copy()
+    for y in range(20, 300, 16):
+        broken |= disc(mask.shape, (20, y), 7) & ~mask
+        broken |= disc(mask.shape, (220, y), 7) & ~mask
+    mended, steps = repair(image, broken, LIMITS)
+    assert steps == []
+    np.testing.assert_array_equal(mended, broken)

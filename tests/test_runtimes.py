@@ -1,0 +1,226 @@
+"""Each runtime gives PyTorch's logits within its precision, or says why it cannot run here."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from personseg.errors import UserError
+from personseg.geometry import letterbox
+from personseg.images import read_image
+from personseg.metrics import counts, iou
+from personseg.model import load_model
+from personseg.results import BACKEND_TITLES
+from personseg.runtimes import BACKENDS, Unavailable, make_runtime
+from personseg.runtimes import openvino as openvino_runtime
+from personseg.runtimes import tensorrt as tensorrt_runtime
+from personseg.runtimes.pytorch import CompiledRuntime
+from tests.exported import Exported, exported
+
+__all__ = ["exported"]
+
+on_gpu = torch.cuda.is_available()
+
+
+@pytest.fixture
+def photos(exported: Exported) -> NDArray[np.uint8]:
+    return np.stack([letterbox(read_image(photo), (64, 64))[0] for photo, _ in exported.pairs])
+
+
+@pytest.fixture
+def expected(exported: Exported, photos: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The saved network's logits, computed without any of the code under test."""
+    network, _ = load_model(exported.model)
+    with torch.inference_mode():
+        return network(torch.from_numpy(photos).permute(0, 3, 1, 2).float())[:, 0].numpy()
+
+
+def test_registry_has_the_rows_of_the_report() -> None:
+    assert set(BACKENDS) == set(BACKEND_TITLES)
+
+
+def test_unknown_backend_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"unknown backend 'tensorrt_fp8'; known: pytorch_fp32, .*report_pytorch_fp32"):
+        make_runtime("tensorrt_fp8")
+
+
+@pytest.mark.parametrize(
+    ("name", "atol", "least_iou"),
+    [
+        ("pytorch_fp32", 1e-4, 1.0),
+        ("onnxruntime_fp32", 1e-4, 1.0),
+        ("openvino_f32", 1e-4, 1.0),
+        ("pytorch_bf16", 1.0, 0.97),
+        ("openvino_bf16", 1.0, 0.97),
+        ("openvino_int8", 3.0, 0.93),
+    ],
+)
+def test_logits_and_masks_are_pytorchs(
+    exported: Exported,
+    photos: NDArray[np.uint8],
+    expected: NDArray[np.float32],
+    name: str,
+    atol: float,
+    least_iou: float,
+) -> None:
+    runtime = make_runtime(name)
+    if reason := runtime.available():
+        pytest.skip(f"{name}: {reason}")
+    runtime.load(exported.model, exported.folder, threads=1)
+    assert runtime.input_size == (64, 64)
+    assert runtime.device and runtime.versions and all(path.is_file() for path in runtime.files)
+    batch = runtime.infer(photos)
+    assert batch.shape == (4, 64, 64) and batch.dtype == np.float32
+    np.testing.assert_allclose(batch, expected, atol=atol)
+    single = runtime.infer(photos[:1])
+    np.testing.assert_allclose(single, expected[:1], atol=atol)
+    tp, fp, fn, _ = counts(batch > 0, expected > 0)
+    assert tp > 500  # the masks are not empty
+    assert iou(tp, fp, fn) >= least_iou
+    if atol > 0.01:
+        assert np.abs(batch - expected).max() > 1e-3  # else it was not computed in that precision
+
+
+def test_compiled_network_is_compiled_and_gives_the_eager_logits(
+    photos: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network of two layers: compiling the real one takes a minute."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 1, 1))
+    runtime = make_runtime("torch_compile")
+    assert isinstance(runtime, CompiledRuntime)
+    runtime.input_size, runtime.files = (64, 64), []
+    monkeypatch.setattr(runtime, "network", lambda folder: network)
+    try:
+        runtime.load(Path("unused"), Path("unused"), threads=1)
+    except Unavailable as error:
+        pytest.skip(str(error))
+    assert runtime.model is not network
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(photos[:1]).permute(0, 3, 1, 2).float())[:, 0].numpy()
+    np.testing.assert_allclose(runtime.infer(photos[:1]), expected, rtol=1e-4, atol=1e-3)
+
+
+def test_report_network_takes_320x320() -> None:
+    runtime = make_runtime("report_pytorch_fp32")
+    runtime.load(Path("unused"), Path("unused"), threads=1)
+    assert runtime.input_size == (320, 320)
+    assert runtime.files == []
+
+
+def test_missing_artifact_is_unavailable_and_names_the_file(exported: Exported, tmp_path: Path) -> None:
+    for name in ("onnxruntime_fp32", "openvino_int8"):
+        with pytest.raises(Unavailable, match=BACKENDS[name].artifact):
+            make_runtime(name).load(exported.model, tmp_path, threads=1)
+
+
+def test_openvino_bf16_without_native_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["INT8", "FP32"]
+
+    monkeypatch.setattr(openvino_runtime.ov, "Core", Core)
+    assert make_runtime("openvino_bf16").available() == "this CPU has no native bf16 (OpenVINO finds FP32, INT8)"
+    assert make_runtime("openvino_f32").available() is None
+
+
+def test_torch_compile_that_fails_is_unavailable_with_the_cause(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: No working C++ compiler found\n")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    with pytest.raises(Unavailable, match=r"^torch\.compile failed: InvalidCxxCompiler: No working C"):
+        make_runtime("torch_compile").load(exported.model, exported.folder, threads=1)
+
+
+def test_importing_openvino_and_nncf_tells_nobody() -> None:
+    with pytest.raises(ImportError):
+        importlib.import_module("openvino_telemetry")
+
+
+def test_tensorrt_without_a_binding_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_runtime, "import_binding", lambda name: None)
+    reason = make_runtime("tensorrt_fp16").available()
+    assert reason is not None and "pip install tensorrt-rtx" in reason
+
+
+@pytest.mark.skipif(on_gpu, reason="this machine has a GPU")
+def test_tensorrt_without_a_gpu_says_so(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_runtime, "import_binding", lambda name: tensorrt_runtime)
+    runtime = make_runtime("tensorrt_fp16")
+    assert runtime.available() == "no NVIDIA GPU to run an engine on"
+    with pytest.raises(Unavailable, match="no NVIDIA GPU"):
+        runtime.load(exported.model, exported.folder, threads=1)
+
+
+@pytest.mark.skipif(not on_gpu, reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 1e-2), ("fp16", 0.2), ("int8", 4.0)])
+def test_tensorrt_logits_are_pytorchs(
+    exported: Exported, photos: NDArray[np.uint8], expected: NDArray[np.float32], precision: str, atol: float
+) -> None:
+    runtime = make_runtime(f"tensorrt_{precision}")
+    if reason := runtime.available():
+        pytest.skip(reason)
+    try:
+        runtime.load(exported.model, exported.folder, threads=1)
+    except Unavailable as error:
+        pytest.skip(str(error))
+    many = np.concatenate([photos] * 3)  # more than one engine batch
+    np.testing.assert_allclose(runtime.infer(many), np.concatenate([expected] * 3), atol=atol)
+
+
+class FakeEngine:
+    """Stands in for a binding's engine and context: records what it is told, writes nothing."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple[int, ...]]] = []
+        self.addresses: dict[str, list[int]] = {"images": [], "logits": []}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        self.calls.append((name, shape))
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name].append(address)
+
+    def execute_async_v3(self, stream: int) -> bool:
+        return True
+
+
+def test_tensorrt_cuts_a_large_batch_into_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream:
+        cuda_stream = 0
+
+        def synchronize(self) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    runtime = make_runtime("tensorrt_fp32")
+    assert isinstance(runtime, tensorrt_runtime.TensorRtRuntime)
+    runtime.context = engine = FakeEngine()
+    images = torch.zeros((19, 64, 32, 3), dtype=torch.uint8)
+    outputs = runtime.run(images)
+    assert outputs.shape == (19, 64, 32) and outputs.dtype == torch.float32
+    assert engine.calls == [("images", (n, 64, 32, 3)) for n in (8, 8, 3)]
+    assert np.diff(engine.addresses["images"]).tolist() == [8 * 64 * 32 * 3] * 2
+    assert np.diff(engine.addresses["logits"]).tolist() == [8 * 64 * 32 * 4] * 2
+
+
+def test_engines_for_turing_have_their_own_name() -> None:
+    assert tensorrt_runtime.engine_names("int8") == ["tensorrt_int8", "tensorrt_rtx_int8", "tensorrt_rtx_int8_sm75"]
+
+
+def test_altered_weights_are_refused(exported: Exported, tmp_path: Path) -> None:
+    shutil.copytree(exported.model, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match="sha256"):
+        make_runtime("pytorch_fp32").load(tmp_path / "model", exported.folder, threads=1)
