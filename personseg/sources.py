@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import http.client
 import json
+import lzma
 import os
 import shutil
 import stat
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -102,7 +106,7 @@ def _pick_layout(folders: Iterable[str], where: str) -> tuple[str, str]:
 
 
 def _folder_pair(path: Path) -> tuple[Path, Path]:
-    entries = [entry for entry in path.iterdir() if entry.is_dir() and entry.name not in JUNK]
+    entries = [entry for entry in path.iterdir() if entry.is_dir() and entry.name not in JUNK and entry.name[0] != "."]
     if len(entries) == 1 and not any(entries[0].name in layout for layout in LAYOUTS):
         return _folder_pair(entries[0])  # everything inside one more folder
     images, masks = _pick_layout((entry.name for entry in entries), str(path))
@@ -117,7 +121,7 @@ def unzip(path: Path, out: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
             _refuse_hostile(path, entries)
             entries = [entry for entry in entries if not JUNK & set(PurePosixPath(entry.filename).parts)]
             parents = {PurePosixPath(entry.filename).parent for entry in entries}
@@ -132,7 +136,10 @@ def unzip(path: Path, out: Path) -> None:
                 if place.parent in wanted and not place.name.startswith("."):
                     with archive.open(entry) as inside:
                         _copy_limited(inside, out / wanted[place.parent] / place.name, entry.file_size)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError, OSError) as error:
+        # Damage shows as an OSError without number (bz2) or as a seek to nowhere; a full disk is another matter.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise UserError(f"data.source: {path} is a damaged zip ({error}); fetch it anew") from None
 
 
@@ -142,13 +149,13 @@ def _is_layout(name: str) -> bool:
 
 def _refuse_hostile(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     total = 0
-    names = [entry.filename for entry in entries]
+    names = [str(PurePosixPath(entry.filename)) for entry in entries]  # a//b and a/b are one file
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"data.source: {path}: entry {twice!r} occurs twice; archive refused")
     for entry in entries:
         place = PurePosixPath(entry.filename.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+        if not place.parts or place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
             raise UserError(f"data.source: {path}: entry {entry.filename!r} would leave the folder; archive refused")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UserError(f"data.source: {path}: entry {entry.filename!r} is a link; archive refused")
@@ -183,7 +190,7 @@ def download(url: str, sha256: str, folder: Path) -> Path:
                         digest.update(block)
                         stream.write(block)
                         bar.update(len(block))
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except (http.client.HTTPException, ValueError, urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise UserError(f"data.source: {url} cannot be fetched ({error}); check the address and network") from None
         if digest.hexdigest() != sha256:
             raise UserError(f"data.sha256: {url} has sha256 {digest.hexdigest()}, not the expected {sha256}")
@@ -198,7 +205,10 @@ def resolve(source: str, root: str | None = None) -> str:
     if source == SAMPLE or is_url(source):
         return source
     base = Path(root or os.environ.get("DVC_ROOT") or Path.cwd())
-    return os.path.normpath(base / Path(source).expanduser())
+    try:
+        return os.path.normpath(base / Path(source).expanduser())
+    except RuntimeError:
+        raise UserError(f"data.source: {source} names the home of a user who does not exist; give a full path") from None
 
 
 def dump(description: dict[str, Any]) -> str:

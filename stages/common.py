@@ -8,9 +8,12 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from personseg.errors import UserError
 from personseg.files import write_json
@@ -29,15 +32,37 @@ def die_with_parent() -> None:
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def peak_rss_bytes() -> int:
-    """Peak resident memory, in bytes: this process or the largest of its finished children."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024
+class PeakMemory(threading.Thread):
+    """Watches the resident memory of this process and all below it; `peak` is the largest sum seen, in bytes.
+
+    Pages that processes share count once for each of them, so the figure errs on the high side.
+    """
+
+    def __init__(self, interval_s: float = 0.5) -> None:
+        super().__init__(daemon=True)
+        self.interval_s = interval_s
+        self.peak = 0
+        self.start()
+
+    def run(self) -> None:
+        process = psutil.Process()
+        while True:
+            total = 0
+            for member in [process, *process.children(recursive=True)]:
+                with contextlib.suppress(psutil.Error):
+                    total += member.memory_info().rss
+            self.peak = max(self.peak, total)
+            time.sleep(self.interval_s)
+
+    def bytes(self) -> int:
+        """Return the peak so far; never less than what the system recorded for this process alone."""
+        return max(self.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def run(main: Callable[[Params], None]) -> None:
     """Check params.yaml, do `main`, record seconds and memory; a user's error is one line and exit code 1."""
     die_with_parent()
+    memory = PeakMemory()
     name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     start = time.perf_counter()
     try:
@@ -54,5 +79,5 @@ def run(main: Callable[[Params], None]) -> None:
             raise
         print(f"error: {error.filename or name}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
-    cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": peak_rss_bytes()}
+    cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": memory.bytes()}
     write_json(COSTS / f"{name}.json", cost)

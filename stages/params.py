@@ -16,7 +16,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Section):
@@ -182,8 +182,9 @@ class Params(Section):
 
 def describe(error: ValidationError) -> str:
     """One line for the first fault: the key's full name, what is wrong, how many more there are."""
-    first, *rest = error.errors()
-    key = ".".join(str(part) for part in first["loc"])
+    # A misspelt key is also a missing one: the name that stands in the file helps more.
+    first, *rest = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"]) or "the whole file"
     reason = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
     given = "" if first["type"] in ("missing", "extra_forbidden") else f" (got {first['input']!r})"
     more = f"; and {len(rest)} more" if rest else ""
@@ -196,7 +197,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run from the project's folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that cannot be
         raise UserError(f"{path}: not valid YAML: {error}") from None
     try:
         return Params.model_validate(values)

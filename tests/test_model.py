@@ -1,0 +1,97 @@
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from personseg.errors import UserError
+from personseg.model import ConcatUnet, ModelConfig, build_model, load_model, report_unet, save_model
+
+ENCODERS = ["tu-tf_efficientnet_lite0", "tu-tf_efficientnet_lite1", "tu-tf_efficientnet_lite2", "resnet34"]
+
+
+def architecture(encoder="resnet18", **changes):
+    base = {
+        "name": "concat_unet",
+        "encoder": encoder,
+        "decoder_channels": [32, 16, 16, 8, 8],
+        "projection": 4,
+        "dropout": 0.2,
+        "attention": None,
+    }
+    return {**base, **changes}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("attention", [None, "scse"])
+def test_every_decoder_output_reaches_the_head(encoder, attention):
+    model = build_model(architecture(encoder, attention=attention)).eval()
+    assert isinstance(model, ConcatUnet)
+    x = torch.rand(2, 3, 64, 96) * 255
+    outputs = model.decode(model.encoder((x - model.mean) / model.std))
+    assert [tuple(y.shape) for y in outputs] == [
+        (2, channels, 64 >> shift, 96 >> shift)
+        for channels, shift in zip([32, 16, 16, 8, 8], [4, 3, 2, 1, 0], strict=True)
+    ]
+    logits = model(x)
+    assert logits.shape == (2, 1, 64, 96) and logits.dtype == torch.float32
+    # Each output alone must change the result: none is left out of the concatenation.
+    plain = model.join(outputs)
+    for i in range(5):
+        changed = [y + (1.0 if i == j else 0.0) for j, y in enumerate(outputs)]
+        assert (model.join(changed) - plain).abs().max() > 1e-4
+
+
+def test_join_is_a_convolution_of_the_concatenated_outputs():
+    torch.manual_seed(0)
+    model = build_model(architecture()).eval()
+    outputs = [torch.randn(1, c, 64 >> s, 64 >> s) for c, s in zip([32, 16, 16, 8, 8], [4, 3, 2, 1, 0], strict=True)]
+    full = []
+    for shift, y in zip([4, 3, 2, 1, 0], outputs, strict=True):
+        for _ in range(shift):
+            y = F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=False)
+        full.append(y)
+    weight = torch.cat([join.weight for join in model.joins], dim=1)
+    literal = F.conv2d(torch.cat(full, dim=1), weight, model.joins[0].bias)
+    torch.testing.assert_close(model.join(outputs), literal, rtol=1e-4, atol=1e-5)
+
+
+def test_report_unet_keeps_the_stem_without_max_pooling():
+    model = report_unet()
+    x = torch.rand(1, 3, 64, 64) * 255
+    assert model(x).shape == (1, 1, 64, 64)
+    assert not any(isinstance(module, torch.nn.MaxPool2d) for module in model.stem)
+    assert model.head[0].in_channels == 320
+
+
+def test_saved_model_gives_the_same_logits_and_notices_damage(tmp_path):
+    model = build_model(architecture(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])).eval()
+    config = ModelConfig(
+        architecture=architecture(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0]), input_size=(64, 64), threshold=0.4
+    )
+    save_model(tmp_path / "m", model, config)
+    loaded, read = load_model(tmp_path / "m")
+    x = torch.rand(1, 3, 64, 64) * 255
+    torch.testing.assert_close(loaded(x), model(x), rtol=0, atol=0)
+    assert (read.threshold, read.input_size, loaded.mean.flatten().tolist()) == (0.4, (64, 64), [1.0, 2.0, 3.0])
+
+    weights = tmp_path / "m" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match="does not match the sha256"):
+        load_model(tmp_path / "m")
+    weights.unlink()
+    with pytest.raises(UserError, match="incomplete"):
+        load_model(tmp_path / "m")
+    text = json.loads((tmp_path / "m" / "config.json").read_text())
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**text, "surprise": 1}))
+    with pytest.raises(UserError, match="surprise"):
+        load_model(tmp_path / "m")
+
+
+def test_unknown_architecture_and_encoder_are_named():
+    with pytest.raises(UserError, match="transformer"):
+        build_model(architecture(name="transformer"))
+    with pytest.raises(UserError, match=r"model\.encoder.*resnet3000"):
+        build_model(architecture("resnet3000"))

@@ -1,0 +1,198 @@
+"""The real dvc.yaml and the real params.yaml, shrunk, from nothing to the report and MLflow."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SHRUNK = {
+    "sample.count": 30,
+    "sample.defect_fraction": 0.3,
+    "split.val_fraction": 0.2,
+    "split.test_fraction": 0.2,
+    "model.decoder_channels": [32, 16, 16, 8, 8],
+    "train.epochs": 1,
+    "train.batch_size": 4,
+    "train.learning_rate": 0.002,
+    "evaluate.overlays": 2,
+    "evaluate.bootstrap": 100,
+    "export.calibration_images": 8,
+    "benchmark.runs": 20,
+    "benchmark.max_seconds": 1,
+    "benchmark.backends": ["pytorch_fp32", "onnxruntime_fp32", "openvino_int8", "tensorrt_fp32"],
+    "audit.worst": 6,
+}
+
+
+def run(folder, *command, check=True):
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "GIT_", "MLFLOW_"))
+    }
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def set_params(folder, changes):
+    path = folder / "params.yaml"
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        place = params
+        for section in sections:
+            place = place[section]
+        assert last in place
+        place[last] = value
+    path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+def clone(folder):
+    """Copy what git would give a newcomer (and files not yet committed) into an own repository."""
+    listed = run(ROOT, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout.split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file() and not name.startswith(("results/", "metrics/", "dvc.lock")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    run(folder, "git", "init", "-q")
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "start")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = clone(tmp_path_factory.mktemp("project"))
+    set_params(folder, SHRUNK)
+    run(folder, "dvc", "repro")
+    return folder
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def test_every_contract_of_the_road_is_kept(project):
+    stages = yaml.safe_load((project / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    locked = yaml.safe_load((project / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    assert {name.split("@")[0] for name in locked} == set(stages)
+    manifest = pd.read_csv(project / "data/jpg/manifest.csv", dtype={"stem": str})
+    assert len(manifest) == 30
+    kept = read(project, "metrics/filter.json")["kept"]
+    splits = read(project, "metrics/split.json")
+    assert (
+        splits["train"] + splits["val"] + splits["test"] == kept == len(list((project / "data/clean/masks").iterdir()))
+    )
+    scores = read(project, "metrics/iou.json")
+    assert set(scores["report_protocol"]) == {"train", "val", "test"}
+    for name in ("train", "val", "test"):
+        assert scores[name]["images"] == splits[name]
+        assert scores[name]["iou_ci95_low"] <= scores[name]["iou"] <= scores[name]["iou_ci95_high"]
+        assert scores["report_protocol"][name] >= 0.3
+    config = read(project, "models/person/config.json")
+    assert config["threshold"] == scores["threshold"] == read(project, "metrics/calibrate.json")["threshold"]
+    assert len(pd.read_csv(project / "plots/history.csv")) == 1
+    rows = pd.read_csv(project / "data/evaluation/images.csv")
+    test = rows[rows["split"] == "test"]
+    pooled = test[["tp", "fp", "fn"]].sum()
+    assert scores["test"]["iou"] == pytest.approx(pooled["tp"] / pooled.sum())
+
+
+def test_benchmark_rows_are_measured_or_say_why_not(project):
+    for backend in SHRUNK["benchmark.backends"]:
+        row = read(project, f"metrics/benchmark/{backend}.json")
+        if row["status"] == "measured":
+            assert 0 < row["p50_s"] <= row["p95_s"] <= row["p99_s"]
+            assert row["test_iou"] == pytest.approx(read(project, "metrics/iou.json")["test"]["iou"], abs=0.03)
+        else:
+            assert backend.startswith("tensorrt") and row["reason"]
+    assert read(project, "metrics/benchmark/pytorch_fp32.json")["test_iou"] == pytest.approx(
+        read(project, "metrics/iou.json")["test"]["iou"], abs=1e-4
+    )
+    assert read(project, "metrics/benchmark/onnxruntime_fp32.json")["mask_disagreement"] <= 1e-4
+
+
+def test_report_is_one_page_that_needs_no_network(project):
+    page = (project / "report/report.html").read_text(encoding="utf-8")
+    assert "0.9453" in page and f"{read(project, 'metrics/iou.json')['test']['iou']:.3f}" in page
+    assert "<script src" not in page and 'href="http' not in page.replace('<a href="http', "")
+
+
+def mlflow_runs(project):
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("personseg")
+    return client.search_runs([experiment.experiment_id])
+
+
+def test_nothing_to_do_is_quick_and_makes_no_second_run(project):
+    before = {run.info.run_id for run in mlflow_runs(project)}
+    assert len(before) == 1
+    lock = (project / "dvc.lock").read_text(encoding="utf-8")
+    start = time.perf_counter()
+    done = run(project, "dvc", "repro")
+    seconds = time.perf_counter() - start
+    assert {run.info.run_id for run in mlflow_runs(project)} == before
+    assert (project / "dvc.lock").read_text(encoding="utf-8") == lock
+    assert "stages.train" not in done.stdout and "stages.benchmark" not in done.stdout
+    assert seconds < 30  # the bar of 5 s is for an idle machine; this one catches a stage that reruns
+
+
+def test_metrics_show_prints_the_tables(project):
+    text = run(project, "dvc", "metrics", "show", "--md").stdout
+    assert "report_protocol.test" in text and "p50_s" in text and "category.1" in text
+
+
+def test_trained_again_the_digits_are_the_same(project):
+    before = {name: (project / name).read_bytes() for name in ("metrics/iou.json", "metrics/train.json")}
+    weights = read(project, "models/person/config.json")["sha256"]
+    run(project, "dvc", "repro", "--force", "--single-item", "train")
+    run(project, "dvc", "repro", "calibrate")
+    assert read(project, "models/person/config.json")["sha256"] == weights
+    run(project, "dvc", "repro", "--force", "--single-item", "evaluate")
+    assert {name: (project / name).read_bytes() for name in before} == before
+
+
+def one_error_line(done):
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr + done.stdout
+    return lines[0]
+
+
+def test_faults_of_a_user_are_one_line(project, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    clone(folder)
+    set_params(folder, {"data.source": str(tmp_path / "nowhere.zip")})
+    assert "nowhere.zip" in one_error_line(run(folder, "dvc", "repro", check=False))
+
+    (tmp_path / "other" / "photos").mkdir(parents=True)
+    set_params(folder, {"data.source": str(tmp_path / "other")})
+    assert "images/ and masks/" in one_error_line(run(folder, "dvc", "repro", check=False))
+
+    for name in ("images", "masks"):
+        (tmp_path / "bad" / name).mkdir(parents=True)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "bad/images/a.jpg")
+    (tmp_path / "bad/masks/a.png").write_bytes(b"not a picture")
+    set_params(folder, {"data.source": str(tmp_path / "bad")})
+    line = one_error_line(run(folder, "dvc", "repro", check=False))
+    assert "a.png" in line and "max_reject_fraction" in line
+    assert not (folder / "data/jpg").exists()
+
+    path = folder / "params.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("epochs:", "epoch:"), encoding="utf-8")
+    assert "train.epoch" in one_error_line(run(folder, "dvc", "repro", check=False))

@@ -1,0 +1,81 @@
+"""dvc.yaml itself: what it lists is what the code uses."""
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from personseg.runtimes import BACKENDS
+
+ROAD = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+PARAMS = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+STAGES = ROAD["stages"]
+CANNOT_CHANGE_OUTPUTS = {"personseg/errors.py", "personseg/__init__.py", "stages/common.py", "stages/params.py"}
+
+
+def imports(path: Path) -> set[Path]:
+    """Files of this project that `path` imports, at the top or inside functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            place = Path(*name.split("."))
+            if name.split(".")[0] in ("personseg", "stages"):
+                found |= {p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()}
+    return found
+
+
+def closure(path: Path) -> set[Path]:
+    seen, queue = set(), [path]
+    while queue:
+        for found in imports(queue.pop()) - seen:
+            seen.add(found)
+            queue.append(found)
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_deps_list_every_module_a_stage_uses(stage):
+    script = Path("stages") / f"{stage}.py"
+    listed = {Path(dep) for dep in STAGES[stage]["deps"] if dep.endswith(".py") or Path(dep).is_dir()}
+    assert script in listed
+    used = {p for p in closure(script) if p.as_posix() not in CANNOT_CHANGE_OUTPUTS}
+    missing = {p.as_posix() for p in used if p not in listed and not set(p.parents) & listed}
+    assert not missing
+    assert all(dep.is_file() or dep.suffix != ".py" for dep in listed)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_import_no_stage(stage):
+    for path in imports(Path("stages") / f"{stage}.py"):
+        assert path.parent != Path("stages") or path.name in ("common.py", "params.py", "__init__.py")
+
+
+def test_library_never_imports_stages_or_reads_params():
+    for path in Path("personseg").rglob("*.py"):
+        assert not any(found.parts[0] == "stages" for found in imports(path)), path
+        if path.name != "tracking.py":
+            assert "import mlflow" not in path.read_text(encoding="utf-8"), path
+
+
+def test_every_backend_of_the_table_is_known():
+    assert set(PARAMS["benchmark"]["backends"]) <= set(BACKENDS)
+
+
+def test_outputs_are_ignored_by_git_and_metrics_are_not():
+    def names(entries):
+        return [next(iter(e)) if isinstance(e, dict) else e for e in entries]
+
+    for name, stage in STAGES.items():
+        if name == "benchmark":
+            continue
+        for out in names(stage.get("outs", [])):
+            assert subprocess.run(["git", "check-ignore", "-q", f"{out}/x"], check=False).returncode == 0, out
+        for metric in names(stage.get("metrics", [])):
+            assert subprocess.run(["git", "check-ignore", "-q", metric], check=False).returncode == 1, metric

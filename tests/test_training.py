@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from personseg import training
+from personseg.augment import build_augmentation
+from personseg.dataset import EpochSampler, PairDataset
+from personseg.errors import UserError
+from personseg.images import write_image, write_mask
+from personseg.losses import LOSSES, WeightedLoss
+from personseg.model import build_model
+from personseg.resume import resume_folder
+from personseg.training import seed_everything, train_network
+
+TRAIN = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train"]
+SIZE = (64, 64)
+STEMS = [str(i) for i in range(12)]
+ARCHITECTURE = {
+    "name": "concat_unet",
+    "encoder": "tu-tf_efficientnet_lite0",
+    "decoder_channels": [16, 16, 8, 8, 8],
+    "projection": 4,
+    "dropout": 0.2,
+    "attention": None,
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for stem in STEMS:
+        mask = np.zeros((60, 52), bool)
+        top, left = rng.integers(4, 20, 2)
+        mask[top : top + 34, left : left + 26] = True
+        image = rng.integers(0, 90, (60, 52, 3)).astype(np.uint8)
+        image[mask] += 130
+        write_image(folder / "images" / f"{stem}.jpg", image)
+        write_mask(folder / "masks" / f"{stem}.jpg", mask)
+    return folder
+
+
+def shrunk(**changes):
+    return {**TRAIN, "epochs": 3, "batch_size": 4, "workers": 1, "learning_rate": 0.003, **changes}
+
+
+def fit(pairs, state, **changes):
+    state.mkdir(exist_ok=True)
+    seed_everything(TRAIN["seed"])
+    network = build_model(ARCHITECTURE)
+    return train_network(network, pairs, {"train": STEMS[:8], "val": STEMS[8:]}, SIZE, shrunk(**changes), state)
+
+
+def test_interrupted_training_goes_on_to_the_same_digits(pairs, tmp_path, monkeypatch):
+    straight, history, best = fit(pairs, tmp_path / "straight")
+    assert len(history) == 3 and 1 <= best <= 3
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0]
+
+    def stop(self, trainer, *args):
+        if trainer.current_epoch == 1 and trainer.global_step == 3:
+            raise RuntimeError("killed here")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed here"):
+        patch.setattr(training.History, "on_train_batch_end", stop, raising=False)
+        fit(pairs, tmp_path / "broken")
+    resumed, history_resumed, best_resumed = fit(pairs, tmp_path / "broken")
+    assert best_resumed == best
+    assert history_resumed.equals(history)
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_sgd_plateau_and_summed_losses_train_too(pairs, tmp_path):
+    _, history, _ = fit(
+        pairs,
+        tmp_path / "state",
+        epochs=1,
+        optimizer="sgd",
+        schedule="plateau",
+        ema_decay=0,
+        loss={"focal": 1.0, "lovasz": 0.5},
+        precision="32-true",
+    )
+    assert np.isfinite(history.to_numpy(float)).all()
+
+
+def test_what_the_network_sees_depends_on_seed_epoch_and_index_only(pairs):
+    def item(key, seed=1):
+        dataset = PairDataset(pairs, STEMS, SIZE, build_augmentation(TRAIN["augment"]), seed)
+        return dataset[key]
+
+    dataset = PairDataset(pairs, STEMS, SIZE, build_augmentation(TRAIN["augment"]), 1)
+    [dataset[(0, i)] for i in range(5)]  # earlier calls must not matter
+    again = dataset[(2, 3)]
+    image, mask = item((2, 3))
+    assert torch.equal(again[0], image) and torch.equal(again[1], mask)
+    assert image.shape == (3, *SIZE) and image.dtype == torch.uint8
+    assert mask.shape == (1, *SIZE) and set(mask.unique().tolist()) <= {0.0, 1.0}
+    different = [not torch.equal(item((epoch, 3))[0], image) for epoch in (0, 1, 3, 4)]
+    assert any(different)
+
+
+def test_sampler_shuffles_anew_each_epoch_and_repeats_for_the_same():
+    sampler = EpochSampler(20, seed=5)
+    first = list(sampler)
+    assert sorted(index for _, index in first) == list(range(20))
+    sampler.set_epoch(1)
+    assert [i for _, i in sampler] != [i for _, i in first]
+    sampler.set_epoch(0)
+    assert list(sampler) == first
+
+
+def test_all_six_augmentations_of_the_report_are_there():
+    text = repr(build_augmentation(TRAIN["augment"]))
+    for name in ("HorizontalFlip", "VerticalFlip", "ElasticTransform", "Affine", "ImageCompression"):
+        assert name in text
+    assert "RandomBrightnessContrast" in text
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_prefer_the_right_mask(name):
+    target = torch.zeros(2, 1, 16, 16)
+    target[:, :, 4:12, 4:12] = 1
+    loss = WeightedLoss({name: 1.0}, 2.0)
+    right, wrong = (target * 2 - 1) * 6, (1 - target * 2) * 6
+    assert loss(right, target) < 0.05 < loss(wrong, target)
+    doubled = WeightedLoss({name: 2.0}, 2.0)
+    torch.testing.assert_close(doubled(wrong, target), 2 * loss(wrong, target))
+
+
+def test_focal_loss_is_the_papers_formula():
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 1, 8, 8), (torch.rand(2, 1, 8, 8) > 0.5).float()
+    p = torch.where(target > 0, torch.sigmoid(logits), 1 - torch.sigmoid(logits))
+    torch.testing.assert_close(WeightedLoss({"focal": 1.0}, 2.0)(logits, target), (-((1 - p) ** 2) * p.log()).mean())
+
+
+def test_unknown_loss_is_named():
+    with pytest.raises(UserError, match=r"train\.loss: hinge"):
+        WeightedLoss({"hinge": 1.0}, 2.0)
+
+
+def test_resume_state_of_other_params_is_void_and_one_trainer_runs(tmp_path):
+    folder = tmp_path / "resume" / "train"
+    with pytest.raises(KeyboardInterrupt), resume_folder(folder, "a") as state:
+        (state / "last.ckpt").write_text("half-way")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), resume_folder(folder, "a") as state:
+        assert (state / "last.ckpt").read_text() == "half-way"
+        with pytest.raises(UserError, match="another training"), resume_folder(folder, "a"):
+            pass
+        raise KeyboardInterrupt
+    with resume_folder(folder, "b") as state:
+        assert not (state / "last.ckpt").exists()
+    assert not folder.exists()
