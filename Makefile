@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 NAME ?= picsart
+LARGE ?= -S train.ema_decay=0.99
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
@@ -32,7 +33,7 @@ test: $(STAMP) ## ruff, mypy and pytest
 picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/archive.zip; record in results/NAME
 	@test -n "$(DATA)" || { echo "error: say where the data is: make picsart DATA=path/to/archive.zip"; exit 1; }
 	@test -e "$(DATA)" || { echo "error: nothing at $(DATA); give the path of the archive or folder"; exit 1; }
-	dvc exp run -S data.name=$(NAME) -S 'data.source=$(realpath $(DATA))'
+	dvc exp run -S data.name=$(NAME) -S 'data.source=$(realpath $(DATA))' $(LARGE)
 	python -m personseg.record results/$(NAME)
 
 ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000

@@ -11,7 +11,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
+from personseg.files import read_json
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask
 from personseg.metrics import counts, iou
@@ -28,6 +29,7 @@ from personseg.model import ModelConfig, read_config
 from personseg.postprocess import clean_mask
 from personseg.runtimes import Backend, Runtime, Unavailable, find_backend, make_runtime
 from personseg.runtimes.tensorrt import engine_names
+from personseg.splits import read_split
 
 Clock = Callable[[], float]
 
@@ -295,3 +297,23 @@ def benchmark(
         reference = make_runtime(REFERENCE)
         reference.load(model_folder, export_folder, protocol.threads)
     return row | accuracy(runtime, reference, pairs, config), timings
+
+
+def benchmark_project(root: Path, name: str, section: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Measure the backend `name` on what `dvc repro` made under `root`; return what `benchmark` does.
+
+    `section` is the params section `benchmark`. UserError when the model, its export or the test photos
+    are not there.
+    """
+    clean = root / "data/clean"
+    return benchmark(
+        name,
+        root / "models/person",
+        root / "models/export",
+        read_json(root / "metrics/export.json"),
+        [
+            (clean / "images" / f"{stem}.jpg", clean / "masks" / f"{stem}.jpg")
+            for stem in read_split(root / "data/splits")["test"]
+        ],
+        Protocol(**{field.name: section[field.name] for field in fields(Protocol)}),
+    )

@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from personseg.errors import UserError
+
+if TYPE_CHECKING:  # read_table alone needs pandas: stages without a table start at once
+    import pandas as pd
 
 
 def _temporary(path: Path) -> Path:
@@ -78,6 +79,8 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV; column `stem` is text even where stems are numbers. A missing or damaged file is a UserError."""
+    import pandas as pd
+
     try:
         return pd.read_csv(path, dtype={"stem": str}, keep_default_na=True)
     except FileNotFoundError:

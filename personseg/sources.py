@@ -208,7 +208,7 @@ def resolve(source: str, root: str | None = None) -> str:
     try:
         return os.path.normpath(base / Path(source).expanduser())
     except RuntimeError:
-        raise UserError(f"data.source: {source} names the home of a user who does not exist; give a full path") from None
+        raise UserError(f"data.source: {source}: there is no such user; give the full path") from None
 
 
 def dump(description: dict[str, Any]) -> str:

@@ -33,12 +33,13 @@ def die_with_parent() -> None:
 
 
 class PeakMemory(threading.Thread):
-    """Watches the resident memory of this process and all below it; `peak` is the largest sum seen, in bytes.
+    """Watches the memory of this process and all below it; `peak` is the largest sum seen, in bytes.
 
-    Pages that processes share count once for each of them, so the figure errs on the high side.
+    The sum is of proportional set sizes (pages that n processes share count 1/n in each) where the system
+    tells them, else of resident set sizes.
     """
 
-    def __init__(self, interval_s: float = 0.5) -> None:
+    def __init__(self, interval_s: float = 1.0) -> None:
         super().__init__(daemon=True)
         self.interval_s = interval_s
         self.peak = 0
@@ -50,12 +51,12 @@ class PeakMemory(threading.Thread):
             total = 0
             for member in [process, *process.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
-                    total += member.memory_info().rss
+                    total += getattr(member.memory_full_info(), "pss", 0) or member.memory_info().rss
             self.peak = max(self.peak, total)
             time.sleep(self.interval_s)
 
     def bytes(self) -> int:
-        """Return the peak so far; never less than what the system recorded for this process alone."""
+        """Return the peak so far; never less than the resident peak of this process alone."""
         return max(self.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
