@@ -128,8 +128,8 @@ def choose_precision(wanted: str) -> str:
 
 def make_loaders(
     folder: Path, stems: Mapping[str, Sequence[str]], size: tuple[int, int], train: Mapping[str, Any]
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Build the loaders of `stems["train"]` (shuffled, augmented) and `stems["val"]`."""
+) -> tuple[DataLoader[Any], DataLoader[Any], EpochSampler]:
+    """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`."""
     seed, batch_size = train["seed"], min(train["batch_size"], len(stems["train"]))
     augmentation = build_augmentation(train["augment"])
     shared: dict[str, Any] = {
@@ -139,9 +139,11 @@ def make_loaders(
     }
     train_set = PairDataset(folder, stems["train"], size, augmentation, seed)
     val_set = PairDataset(folder, stems["val"], size)
+    sampler = EpochSampler(len(train_set), seed)
     return (
-        DataLoader(train_set, batch_size, sampler=EpochSampler(len(train_set), seed), drop_last=True, **shared),
+        DataLoader(train_set, batch_size, sampler=sampler, drop_last=True, **shared),
         DataLoader(val_set, train["batch_size"], **shared),
+        sampler,
     )
 
 
@@ -198,11 +200,13 @@ def train_network(
         enable_model_summary=False,
         gradient_clip_val=train["gradient_clip"] or None,
     )
-    train_loader, val_loader = make_loaders(folder, stems, size, train)
+    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train)
     last = state / "last.ckpt"
     resumed = last if last.is_file() else None
     if resumed:
         print(f"going on from {last}", flush=True)
+        # Lightning draws the first resumed epoch's order before it tells the sampler which epoch that is.
+        sampler.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
     trainer.fit(task, train_loader, val_loader, ckpt_path=resumed, weights_only=True)
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "network."

@@ -85,7 +85,6 @@ def test_natural_key_sorts_numbers_as_numbers() -> None:
     stems = ["img10", "10", "img9b", "9", "b", "img9", "100", "img", "a2b10", "a2b9"]
     expected = ["9", "10", "100", "a2b9", "a2b10", "b", "img", "img9", "img9b", "img10"]
     assert sorted(stems, key=natural_key) == expected
-    assert sorted(reversed(stems), key=natural_key) == expected
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

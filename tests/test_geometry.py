@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from personseg.geometry import letterbox, place
 
-SIDES = st.integers(1, 700)
+SIDES = st.integers(1, 600)
 SIZES = st.tuples(st.sampled_from([32, 96, 320, 512]), st.sampled_from([32, 64, 256, 512]))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(height=SIDES, width=SIDES, size=SIZES)
 def test_round_trip_gives_the_photos_size(height: int, width: int, size: tuple[int, int]) -> None:
     photo = np.random.default_rng(height * 1000 + width).integers(1, 256, (height, width, 3), dtype=np.uint8)

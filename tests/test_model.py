@@ -14,7 +14,7 @@ def architecture(encoder="resnet18", **changes):
     base = {
         "name": "concat_unet",
         "encoder": encoder,
-        "decoder_channels": [32, 16, 16, 8, 8],
+        "decoder_channels": [32, 16, 16, 16, 16],
         "projection": 4,
         "dropout": 0.2,
         "attention": None,
@@ -31,7 +31,7 @@ def test_every_decoder_output_reaches_the_head(encoder, attention):
     outputs = model.decode(model.encoder((x - model.mean) / model.std))
     assert [tuple(y.shape) for y in outputs] == [
         (2, channels, 64 >> shift, 96 >> shift)
-        for channels, shift in zip([32, 16, 16, 8, 8], [4, 3, 2, 1, 0], strict=True)
+        for channels, shift in zip([32, 16, 16, 16, 16], [4, 3, 2, 1, 0], strict=True)
     ]
     logits = model(x)
     assert logits.shape == (2, 1, 64, 96) and logits.dtype == torch.float32
@@ -45,7 +45,7 @@ def test_every_decoder_output_reaches_the_head(encoder, attention):
 def test_join_is_a_convolution_of_the_concatenated_outputs():
     torch.manual_seed(0)
     model = build_model(architecture()).eval()
-    outputs = [torch.randn(1, c, 64 >> s, 64 >> s) for c, s in zip([32, 16, 16, 8, 8], [4, 3, 2, 1, 0], strict=True)]
+    outputs = [torch.randn(1, c, 64 >> s, 64 >> s) for c, s in zip([32, 16, 16, 16, 16], [4, 3, 2, 1, 0], strict=True)]
     full = []
     for shift, y in zip([4, 3, 2, 1, 0], outputs, strict=True):
         for _ in range(shift):
