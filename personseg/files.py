@@ -82,7 +82,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, dtype={"stem": str}, keep_default_na=True)
+        return pd.read_csv(path, converters={"stem": str})  # unlike dtype, keeps a stem `NA` as text
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro` to make it") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

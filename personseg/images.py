@@ -20,6 +20,9 @@ Mask = NDArray[np.bool_]
 
 MASK_LEVEL = 127  # above it is person: JPEG ringing around 0 and 255 stays far from the middle
 
+# Pillow's own limit would warn or refuse before `open_supplied` compares the header with the caller's limit.
+Image.MAX_IMAGE_PIXELS = None
+
 # One thread per call: the stages run one process per core, and OpenCV's pool would fight them.
 cv2.setNumThreads(1)
 

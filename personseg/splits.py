@@ -100,6 +100,11 @@ def split(
     hashes = list(parallel_map(partial(perceptual_hash, images=clean / "images"), stems, workers, "hash"))
     pairs = near_duplicates(hashes, distance)
     sides = assign(group(len(stems), pairs), val, test, seed)
+    if empty := [name for name in NAMES if not sides[name]]:
+        raise UserError(
+            f"split: {empty[0]} would be empty: groups of near-duplicates are larger than it; add other photos,"
+            " raise its fraction or lower split.hash_distance"
+        )
     with fresh_folder(out) as temporary:
         for name in NAMES:
             table = pd.DataFrame({"stem": sorted((stems[i] for i in sides[name]), key=natural_key)})

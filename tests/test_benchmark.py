@@ -22,6 +22,7 @@ from personseg.benchmark import (
     Protocol,
     accuracy,
     benchmark,
+    benchmark_project,
     engine_facts,
     segment_file,
     summarise,
@@ -30,6 +31,7 @@ from personseg.benchmark import (
 )
 from personseg.environment import environment, gpu
 from personseg.errors import UserError
+from personseg.files import write_json
 from personseg.images import read_mask
 from personseg.metrics import counts, iou
 from personseg.model import ModelConfig, PostprocessConfig, read_config
@@ -230,6 +232,26 @@ def test_a_runtime_that_is_not_installed_gives_a_row(exported: Exported, monkeyp
 def test_unknown_backend_is_a_users_error(exported: Exported) -> None:
     with pytest.raises(UserError, match="unknown backend 'cuda'"):
         run("cuda", exported)
+
+
+def test_a_project_is_measured_on_its_test_photos_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data/splits").mkdir(parents=True)
+    for name, stem in {"train": "1", "val": "2", "test": "007"}.items():
+        (tmp_path / f"data/splits/{name}.csv").write_text(f"stem\n{stem}\n")
+    section = {"backends": ["x"], "runs": 20, "warmup_runs": 2, "warmup_s": 0, "max_seconds": 60, "threads": 1}
+    monkeypatch.setattr(benchmark_module, "benchmark", lambda *arguments: arguments)
+    with pytest.raises(UserError, match=r"export\.json: not found"):
+        benchmark_project(tmp_path, "x", section)
+    write_json(tmp_path / "metrics/export.json", {"artifacts": {}})
+    clean = tmp_path / "data/clean"
+    assert benchmark_project(tmp_path, "x", section) == (
+        "x",
+        tmp_path / "models/person",
+        tmp_path / "models/export",
+        {"artifacts": {}},
+        [(clean / "images/007.jpg", clean / "masks/007.jpg")],
+        QUICK,
+    )
 
 
 def test_environment_is_the_same_each_time_and_has_no_clock() -> None:

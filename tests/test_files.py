@@ -127,7 +127,6 @@ def test_table_keeps_stems_as_text_and_rounds_floats(tmp_path: Path) -> None:
     assert back["iou"].isna().tolist() == [False, False, False, True]
 
 
-@pytest.mark.xfail(strict=True, reason="pandas reads these stems as missing values")
 def test_stems_that_look_like_missing_values_are_text(tmp_path: Path) -> None:
     stems = ["NA", "null", "nan", "None"]
     write_table(tmp_path / "a.csv", pd.DataFrame({"stem": stems}))

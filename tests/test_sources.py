@@ -171,7 +171,7 @@ def test_any_damage_is_a_user_error_or_harmless(method: int, tmp_path: Path) -> 
     whole = make_zip(tmp_path / "in.zip", CONTENT | {"images/1.jpg": b"ab" * 200}, method).read_bytes()
     rng = random.Random(method)
     refused = 0
-    for _ in range(80):
+    for _ in range(60):
         data = bytearray(whole)
         data[rng.randrange(len(data))] = rng.randrange(256)
         (tmp_path / "in.zip").write_bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
@@ -179,7 +179,7 @@ def test_any_damage_is_a_user_error_or_harmless(method: int, tmp_path: Path) -> 
             fetch(str(tmp_path / "in.zip"), None, tmp_path / "raw", tmp_path / "downloads")
         except UserError:
             refused += 1
-    assert refused > 40
+    assert refused > 30
     assert {path.name for path in tmp_path.iterdir()} <= {"in.zip", "raw"}
 
 

@@ -70,7 +70,7 @@ def test_a_seed_gives_the_same_lists(tmp_path: Path) -> None:
     assert lists(clean, 2) != first
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(data=st.data(), count=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
 def test_groups_never_straddle(data: st.DataObject, count: int, seed: int) -> None:
     item = st.integers(0, count - 1)
@@ -99,7 +99,7 @@ HASH = st.integers(0, 2**64 - 1)
 FLIPS = st.lists(st.integers(0, 63), max_size=12, unique=True)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(hashes=st.lists(st.tuples(HASH, st.lists(FLIPS, max_size=3)), max_size=12), distance=st.integers(0, 32))
 def test_near_duplicates_equal_brute_force(hashes: list[tuple[int, list[list[int]]]], distance: int) -> None:
     values = []
@@ -163,7 +163,6 @@ def test_too_few_pairs(count: int, val: float, test: float, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["clean"]
 
 
-@pytest.mark.xfail(strict=True, reason="groups larger than val and test leave those lists empty, without an error")
 def test_groups_too_large_for_three_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splits, "perceptual_hash", lambda stem, images: 0)
     clean = write_manifest(tmp_path / "clean", [str(number) for number in range(20)])
