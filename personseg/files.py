@@ -82,7 +82,9 @@ def read_table(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, converters={"stem": str})  # unlike dtype, keeps a stem `NA` as text
+        # Only an empty cell is missing, and in `stem` not even that: a photo may be called `NA`.
+        missing = {column: [""] for column in pd.read_csv(path, nrows=0).columns if column != "stem"}
+        return pd.read_csv(path, dtype={"stem": str}, keep_default_na=False, na_values=missing)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro` to make it") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
