@@ -162,7 +162,10 @@ def accuracy(
         if reference is not runtime:
             expected = reference.infer(image[None])[0]
             inner = np.s_[: placement.inner_height, : placement.inner_width]
-            largest = max(largest, float(np.abs(logits - expected)[inner].max()))
+            difference = float(np.abs(logits - expected)[inner].max())
+            if not np.isfinite(difference):  # max() would hide it
+                raise UserError(f"benchmark: logits are not finite on {photo}; drop this row from benchmark.backends")
+            largest = max(largest, difference)
             differing += int(np.count_nonzero(mask != to_mask(expected, placement, config)))
     tp, fp, fn, _ = (int(value) for value in totals)
     return {
