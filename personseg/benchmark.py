@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
+from personseg.errors import UserError
 from personseg.files import read_json
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask
