@@ -29,7 +29,7 @@ test: $(STAMP) ## ruff, mypy and pytest
 	ruff check .
 	ruff format --check .
 	mypy
-	@# Two processes: training after TensorRT, OpenVINO and NNCF have been loaded into the same one can crash it.
+	@# Two processes: in one, with TensorRT, OpenVINO and NNCF loaded before, the tests of tracking crashed.
 	python -m pytest $(ALONE:%=--ignore=%)
 	python -m pytest $(ALONE)
 

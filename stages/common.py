@@ -32,8 +32,17 @@ def die_with_parent() -> None:
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def own_peak_bytes() -> int:
+    """Resident peak of this process; on Linux not from getrusage, whose figure survives exec and so would be dvc's."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 class PeakMemory(threading.Thread):
-    """Watches the memory of this process and all below it; `peak` is the largest sum seen, in bytes.
+    """Watches the memory of this process with all below it; `peak` is the largest sum seen, in bytes.
 
     The sum is of proportional set sizes (pages that n processes share count 1/n in each) where the system
     tells them, else of resident set sizes.
@@ -48,16 +57,18 @@ class PeakMemory(threading.Thread):
     def run(self) -> None:
         process = psutil.Process()
         while True:
-            total = 0
-            for member in [process, *process.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    total += getattr(member.memory_full_info(), "pss", 0) or member.memory_info().rss
-            self.peak = max(self.peak, total)
+            # Alone, the system keeps the peak by itself: a stage that times something is left in peace.
+            if children := process.children(recursive=True):
+                total = 0
+                for member in [process, *children]:
+                    with contextlib.suppress(psutil.Error):
+                        total += getattr(member.memory_full_info(), "pss", 0) or member.memory_info().rss
+                self.peak = max(self.peak, total)
             time.sleep(self.interval_s)
 
     def bytes(self) -> int:
         """Return the peak so far; never less than the resident peak of this process alone."""
-        return max(self.peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        return max(self.peak, own_peak_bytes())
 
 
 def run(main: Callable[[Params], None]) -> None:
