@@ -1,4 +1,4 @@
-"""The report's six augmentations under their names in today's albumentations."""
+"""The report's six augmentations under their names in today's albumentations, and changes of colour and sharpness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def build_augmentation(params: Mapping[str, Any]) -> Compose:
 
     `params` gives each transform its probability and strength (section `train.augment`). The groups are
     the report's: one of the flips or none, one of elastic / shift-scale-rotate or none, JPEG
-    compression (its ImageCompression), brightness and contrast. ShiftScaleRotate is Affine today.
+    compression (its ImageCompression), brightness and contrast. ShiftScaleRotate is Affine today. Not of the
+    report: hue and saturation or none at all (grey photos), blur or noise.
     """
     border = {"border_mode": cv2.BORDER_CONSTANT}
     elastic = A.ElasticTransform(
@@ -45,6 +46,16 @@ def build_augmentation(params: Mapping[str, Any]) -> Compose:
                 contrast_limit=params["contrast"],
                 p=params["brightness_contrast"],
             ),
+            one_of_or_none(
+                A.HueSaturationValue(
+                    hue_shift_limit=params["hue"],
+                    sat_shift_limit=params["saturation"],
+                    val_shift_limit=0,
+                    p=params["hue_saturation"],
+                ),
+                A.ToGray(p=params["gray"]),
+            ),
+            one_of_or_none(A.GaussianBlur(p=params["blur"]), A.GaussNoise(std_range=(0.01, 0.06), p=params["noise"])),
         ]
     )
 

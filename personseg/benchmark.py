@@ -25,6 +25,7 @@ from personseg.errors import UserError
 from personseg.files import read_json
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask
+from personseg.memory import resident_bytes
 from personseg.metrics import counts, iou
 from personseg.model import ModelConfig, read_config
 from personseg.postprocess import clean_mask
@@ -175,15 +176,6 @@ def accuracy(
         "max_logit_diff": largest,
         "mask_disagreement": differing / int(totals.sum()),
     }
-
-
-def resident_bytes(field: str) -> int | None:
-    """Read this process's memory from Linux: VmRSS (now) or VmHWM (peak); None on other systems."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
 
 
 def gpu_bytes() -> int | None:

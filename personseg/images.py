@@ -111,8 +111,9 @@ def open_supplied(path: str | Path, max_pixels: int) -> Image.Image:
 
 def _to_8bit(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        scale = 1.0 if values.max(initial=0) <= 255 else 255 / 65535
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+        largest = values.max(initial=0)
+        scale = 255.0 if image.mode == "F" and largest <= 1 else 1.0 if largest <= 255 else 255 / 65535
         return Image.fromarray(np.clip(values * scale, 0, 255).round().astype(np.uint8))
     return image
 
@@ -128,7 +129,22 @@ def to_rgb(image: Image.Image) -> RGB:
 
 
 def to_mask(image: Image.Image) -> Mask:
-    """Turn a supplied mask into bool HxW: above half its range is person; 0/1 masks count as 0/255."""
+    """Turn a supplied mask into bool HxW.
+
+    Above half the range is person; 0/1 masks count as 0/255. Of a palette with two colours in use the
+    brighter one is person (tools colour label 1 dark red). Where alpha varies, it is the mask: a cutout.
+    """
+    if "transparency" in image.info or image.mode in ("LA", "PA"):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        alpha = image.getchannel("A")
+        low, high = alpha.getextrema()
+        image = alpha if low != high else image.convert("RGB")
+    two_colours = image.mode == "P" and len(image.getcolors() or ()) == 2
     grey = np.asarray(_to_8bit(image).convert("L"))
-    level = 0 if grey.max(initial=0) == 1 else MASK_LEVEL
+    level = MASK_LEVEL
+    if grey.max(initial=0) == 1:
+        level = 0
+    elif two_colours:
+        level = int(grey.min())
     return np.asarray(grey > level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,15 +15,16 @@ import torch
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryJaccardIndex
 
 from personseg.augment import build_augmentation
+from personseg.cpu import float32_depthwise, keep_freed_memory
 from personseg.dataset import EpochSampler, PairDataset
 from personseg.losses import WeightedLoss
 
@@ -84,6 +86,23 @@ def build_optimizer(network: nn.Module, params: Mapping[str, Any]) -> torch.opti
     if params["optimizer"] == "sgd":
         return torch.optim.SGD(groups, lr=params["learning_rate"], momentum=params["momentum"])
     return torch.optim.AdamW(groups, lr=params["learning_rate"])
+
+
+class AveragedWeights(WeightAveraging):
+    """Exponential moving average of weights and norm statistics, validated and saved in place of the last weights.
+
+    The decay is warmed up, min(`decay`, (1 + n) / (10 + n)) at the n-th update (as in TensorFlow's
+    ExponentialMovingAverage and timm's ModelEmaV3), so one value suits a hundred steps and ten thousand.
+    """
+
+    def __init__(self, decay: float) -> None:
+        def average(mean: Tensor, value: Tensor, updates: Tensor) -> Tensor:
+            if not mean.is_floating_point():  # batch norm's count of batches
+                return value
+            n = int(updates)
+            return torch.lerp(mean, value, 1 - min(decay, (1 + n) / (10 + n)))
+
+        super().__init__(avg_fn=average)
 
 
 class History(Callback):
@@ -185,7 +204,7 @@ def train_network(
     )
     callbacks: list[Callback] = [history, best, TQDMProgressBar(refresh_rate=5)]
     if train["ema_decay"] > 0:
-        callbacks.insert(0, EMAWeightAveraging(decay=train["ema_decay"]))
+        callbacks.insert(0, AveragedWeights(train["ema_decay"]))
     callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
     trainer = L.Trainer(
         max_epochs=train["epochs"],
@@ -207,7 +226,12 @@ def train_network(
         print(f"going on from {last}", flush=True)
         # Lightning draws the first resumed epoch's order before it tells the sampler which epoch that is.
         sampler.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
-    trainer.fit(task, train_loader, val_loader, ckpt_path=resumed, weights_only=True)
+    precision: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
+        precision = float32_depthwise(network)
+    with precision:
+        trainer.fit(task, train_loader, val_loader, ckpt_path=resumed, weights_only=True)
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "network."
     network.load_state_dict({name[len(prefix) :]: v for name, v in weights.items() if name.startswith(prefix)})

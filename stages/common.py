@@ -17,6 +17,7 @@ import psutil
 
 from personseg.errors import UserError
 from personseg.files import write_json
+from personseg.memory import resident_bytes
 from stages.params import Params, load_params
 
 __all__ = ["Params", "run"]
@@ -34,11 +35,7 @@ def die_with_parent() -> None:
 
 def own_peak_bytes() -> int:
     """Resident peak of this process; on Linux not from getrusage, whose figure survives exec and so would be dvc's."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resident_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class PeakMemory(threading.Thread):

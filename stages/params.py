@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from personseg.errors import UserError
 
@@ -15,8 +15,29 @@ Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
+def _holds_bool(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_bool, value.values()))
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_bool, value)))
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where Python would take them for 1 and 0."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if annotation is not bool and not (isinstance(annotation, type) and issubclass(annotation, Section)):
+            if _holds_bool(value):
+                raise ValueError("should not be true or false")
+        return value
+
+    def must_rise(self, low: str, high: str) -> None:
+        """ValueError unless the value of `low` is below that of `high`."""
+        if not getattr(self, low) < getattr(self, high):
+            raise ValueError(f"{low} should be below {high}")
 
 
 class Data(Section):
@@ -52,6 +73,14 @@ class AuditLimits(Section):
     wide_gap_severe: Annotated[float, Field(gt=0)]
     ragged_severe: Annotated[float, Field(gt=1)]
     pocket_severe: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def limits_rise(self) -> Self:
+        self.must_rise("coverage_min", "coverage_max")
+        self.must_rise("gap_width", "wide_gap_width")
+        for name in ("spots", "holes", "gap"):
+            self.must_rise(f"{name}_fixable", f"{name}_severe")
+        return self
 
 
 class Audit(Section):
@@ -99,6 +128,19 @@ class Augment(Section):
     brightness_contrast: Probability
     brightness: Probability
     contrast: Probability
+    hue_saturation: Probability
+    hue: Annotated[float, Field(ge=0, le=180)]
+    saturation: Annotated[float, Field(ge=0, le=255)]
+    gray: Probability
+    blur: Probability
+    noise: Probability
+
+    @field_validator("jpeg_quality")
+    @classmethod
+    def lowest_first(cls, value: list[int]) -> list[int]:
+        if value[0] > value[1]:
+            raise ValueError("should be [lowest, highest]")
+        return value
 
 
 class Train(Section):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from personseg.files import write_json
-from personseg.splits import split
+from personseg.splitting import split
 from stages.common import Params, run
 
 

@@ -257,3 +257,33 @@ def test_empty_file_and_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_text("no image at all")
     with pytest.raises(ValueError, match=r"^not a readable image$"):
         open_supplied(tmp_path / "b.jpg", PLENTY)
+
+
+@pytest.mark.parametrize(("palette", "person_index"), [([0, 0, 0, 128, 0, 0], 1), ([255, 255, 255, 0, 0, 0], 0)])
+def test_the_brighter_of_two_palette_colours_is_person(tmp_path: Path, palette: list[int], person_index: int) -> None:
+    indices = np.zeros((6, 8), np.uint8)
+    indices[2:5, 3:6] = 1
+    image = Image.fromarray(indices, mode="P")
+    image.putpalette(palette)
+    image.save(tmp_path / "mask.png")
+    person = indices == person_index
+    np.testing.assert_array_equal(to_mask(open_supplied(tmp_path / "mask.png", PLENTY)), person)
+
+
+def test_alpha_of_a_cutout_is_its_mask(tmp_path: Path) -> None:
+    alpha = np.zeros((6, 8), np.uint8)
+    alpha[1:4, 2:7] = 255
+    cutout = np.dstack([random_rgb(6, 8), alpha])
+    Image.fromarray(cutout).save(tmp_path / "cutout.png")
+    np.testing.assert_array_equal(to_mask(open_supplied(tmp_path / "cutout.png", PLENTY)), alpha > 0)
+    opaque = np.dstack([alpha, alpha, alpha, np.full_like(alpha, 255)])
+    Image.fromarray(opaque).save(tmp_path / "opaque.png")
+    np.testing.assert_array_equal(to_mask(open_supplied(tmp_path / "opaque.png", PLENTY)), alpha > 0)
+
+
+def test_float_photo_and_mask_in_0_to_1(tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)
+    Image.fromarray(values).save(tmp_path / "float.tif")
+    image = open_supplied(tmp_path / "float.tif", PLENTY)
+    np.testing.assert_array_equal(to_rgb(image)[..., 0], (values * 255).round().astype(np.uint8))
+    np.testing.assert_array_equal(to_mask(image), (values * 255).round() > 127)

@@ -81,6 +81,10 @@ def test_missing_key(tmp_path: Path, key: str) -> None:
         ("train.augment", None, "valid dictionary"),
         ("model.decoder_channels", 256, "valid list"),
         ("data.source", 5, "valid string"),
+        ("train.epochs", True, "not be true or false"),
+        ("train.augment.hflip", False, "not be true or false"),
+        ("train.loss", {"focal": True}, "not be true or false"),
+        ("calibrate.min_hole", [0, True], "not be true or false"),
     ],
 )
 def test_wrong_type(tmp_path: Path, key: str, value: Any, reason: str) -> None:
@@ -128,6 +132,9 @@ def test_impossible_value(tmp_path: Path, key: str, value: Any) -> None:
         ("calibrate.min_hole", [0, -5], "calibrate.min_hole.1"),
         ("train.loss", {"focal": -1.0}, "train.loss.focal"),
         ("benchmark.backends", [], "benchmark.backends"),
+        ("train.augment.jpeg_quality", [90, 50], "train.augment.jpeg_quality"),
+        ("audit.limits.spots_severe", 1, "audit.limits"),
+        ("audit.limits.coverage_max", 0.001, "audit.limits"),
     ],
 )
 def test_impossible_value_inside_a_list_or_table(tmp_path: Path, key: str, value: Any, place: str) -> None:

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personseg import splits
+from personseg import splitting
 from personseg.errors import UserError
 from personseg.files import natural_key, write_table
 from personseg.images import RGB, write_image
-from personseg.splits import NAMES, assign, group, near_duplicates, read_split, split
+from personseg.splits import NAMES, read_split
+from personseg.splitting import assign, group, near_duplicates, split
 from stages.params import load_params
 
 PARAMS = load_params(Path(__file__).resolve().parent.parent / "params.yaml").split
@@ -36,7 +37,7 @@ def random_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_stem(stem: str, images: Path) -> int:
         return int(np.random.default_rng(list(stem.encode())).integers(2**64, dtype=np.uint64))
 
-    monkeypatch.setattr(splits, "perceptual_hash", from_stem)
+    monkeypatch.setattr(splitting, "perceptual_hash", from_stem)
 
 
 @pytest.mark.usefixtures("random_hashes")
@@ -164,7 +165,7 @@ def test_too_few_pairs(count: int, val: float, test: float, tmp_path: Path) -> N
 
 
 def test_groups_too_large_for_three_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splits, "perceptual_hash", lambda stem, images: 0)
+    monkeypatch.setattr(splitting, "perceptual_hash", lambda stem, images: 0)
     clean = write_manifest(tmp_path / "clean", [str(number) for number in range(20)])
     with pytest.raises(UserError, match="split: "):
         split(clean, tmp_path / "out", 0.2, 0.2, 4, 1, 1)

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import yaml
 
 from personseg import training
 from personseg.augment import build_augmentation
+from personseg.cpu import float32_depthwise
 from personseg.dataset import EpochSampler, PairDataset
 from personseg.errors import UserError
 from personseg.images import write_image, write_mask
 from personseg.losses import LOSSES, WeightedLoss
 from personseg.model import build_model
 from personseg.resume import resume_folder
-from personseg.training import seed_everything, train_network
+from personseg.training import AveragedWeights, seed_everything, train_network
 
 TRAIN = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train"]
 SIZE = (64, 64)
@@ -156,3 +158,37 @@ def test_resume_state_of_other_params_is_void_and_one_trainer_runs(tmp_path):
     with resume_folder(folder, "b") as state:
         assert not (state / "last.ckpt").exists()
     assert not folder.exists()
+
+
+def test_depthwise_convolutions_compute_in_float32_and_are_given_back():
+    network = build_model(ARCHITECTURE).train()
+    kinds = [type(module) for module in network.modules()]
+    images = torch.rand(2, 3, 64, 64) * 255
+    seen = []
+    depthwise = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.groups == m.in_channels > 1)
+    with float32_depthwise(network):
+        assert [type(module) for module in network.modules()] != kinds
+        depthwise.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+        copy = deepcopy(network)
+        with torch.no_grad():
+            for parameter in copy.parameters():
+                parameter.zero_()
+        with torch.autocast("cpu", torch.bfloat16):
+            network(images)
+            assert not copy.encoder(images)[-1].any(), "a copy must compute with its own weights"
+    assert seen[0] == (torch.bfloat16, torch.bfloat16)
+    assert [type(module) for module in network.modules()] == kinds
+
+    x = torch.rand(1, depthwise.in_channels, 9, 9).bfloat16()
+    exact = depthwise.forward(x.float())
+    with float32_depthwise(network), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(depthwise.forward(x), exact.bfloat16(), rtol=0, atol=0)
+
+
+def test_averaging_starts_as_the_last_weights_and_ends_with_its_decay():
+    average = AveragedWeights(0.9)._kwargs["avg_fn"]
+    old, new = torch.zeros(1), torch.ones(1)
+    assert average(old, new, torch.tensor(1)).item() == pytest.approx(1 - 2 / 11)
+    assert average(old, new, torch.tensor(10_000)).item() == pytest.approx(0.1)
+    counts = torch.tensor(3), torch.tensor(4)
+    assert average(*counts, torch.tensor(1)) is counts[1]
