@@ -226,6 +226,8 @@ def train_network(
         print(f"going on from {last}", flush=True)
         # Lightning draws the first resumed epoch's order before it tells the sampler which epoch that is.
         sampler.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
+    # Deterministic mode would fill every new tensor with NaN, a fifth of the time, to show reads of unset memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     precision: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()

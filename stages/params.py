@@ -29,9 +29,9 @@ class Section(BaseModel):
     def no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse true and false where Python would take them for 1 and 0."""
         annotation = cls.model_fields[info.field_name or ""].annotation
-        if annotation is not bool and not (isinstance(annotation, type) and issubclass(annotation, Section)):
-            if _holds_bool(value):
-                raise ValueError("should not be true or false")
+        nested = isinstance(annotation, type) and issubclass(annotation, Section)
+        if annotation is not bool and not nested and _holds_bool(value):
+            raise ValueError("should not be true or false")
         return value
 
     def must_rise(self, low: str, high: str) -> None:

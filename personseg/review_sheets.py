@@ -1,0 +1,86 @@
+"""Sheets for judging masks by eye: photo with the mask's contour beside the person on a flat colour.
+
+    python -m personseg.review_sheets OUT [--data data/jpg] [--scores data/audit/scores.csv] [--per-sheet 3]
+
+Worst scores first; neither score nor suggestion is drawn, so the look is the viewer's own. OUT gets
+sheet_0001.png ... and sheets.csv, which tells the stems of each sheet from top to bottom.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from personseg.errors import UserError
+from personseg.files import fresh_folder, read_table, write_table
+from personseg.images import RGB, Mask, read_image, read_mask, write_image
+
+BOX = (480, 360)  # height, width of a drawn photo, in px: 1.5 times the size of the PicsArt set
+CAPTION, MARGIN = 20, 4
+CONTOUR, BACKDROP, PAPER, INK = (0, 255, 80), (255, 0, 255), (250, 250, 250), (20, 20, 20)
+
+
+def panels(image: RGB, mask: Mask) -> RGB:
+    """Draw the photo with the mask's contour, and beside it what the mask keeps, on magenta."""
+    scale = min(BOX[0] / mask.shape[0], BOX[1] / mask.shape[1])
+    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
+    photo = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    cutout = np.where(large[..., None] > 0, photo, np.array(BACKDROP, np.uint8))
+    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(photo, contours, -1, CONTOUR, 1)
+    tile = np.full((BOX[0], 2 * BOX[1] + MARGIN, 3), PAPER, np.uint8)
+    for left, panel in ((0, photo), (BOX[1] + MARGIN, cutout)):
+        tile[: size[1], left : left + size[0]] = panel
+    return tile
+
+
+def captioned(tile: RGB, text: str) -> RGB:
+    """Put a line of text above a tile."""
+    strip = Image.new("RGB", (tile.shape[1], CAPTION), PAPER)
+    ImageDraw.Draw(strip).text((MARGIN, 0), text, fill=INK, font=ImageFont.load_default(16))
+    return np.vstack([np.asarray(strip), tile])
+
+
+def write_review_sheets(data: Path, stems: list[str], out: Path, per_sheet: int) -> None:
+    """Draw the masks `data`/masks/STEM.jpg over `data`/images/STEM.jpg, `per_sheet` below each other."""
+    rows = []
+    with fresh_folder(out) as folder:
+        for number, start in enumerate(tqdm(range(0, len(stems), per_sheet), desc="sheets", unit="sheet"), start=1):
+            tiles = []
+            for stem in stems[start : start + per_sheet]:
+                pair = read_image(data / "images" / f"{stem}.jpg"), read_mask(data / "masks" / f"{stem}.jpg")
+                tiles.append(captioned(panels(*pair), stem))
+                rows.append({"sheet": f"sheet_{number:04d}.png", "stem": stem})
+            write_image(folder / f"sheet_{number:04d}.png", np.vstack(tiles))
+        write_table(folder / "sheets.csv", pd.DataFrame(rows))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("data/jpg"))
+    parser.add_argument("--scores", type=Path, default=Path("data/audit/scores.csv"))
+    parser.add_argument("--per-sheet", type=int, default=3)
+    parser.add_argument("--fraction", type=float, default=1.0, help="a random share of the masks, for a second look")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    try:
+        scores = read_table(arguments.scores).sort_values("quality", kind="stable")
+        if arguments.fraction < 1:
+            scores = scores.sample(frac=arguments.fraction, random_state=arguments.seed)
+        write_review_sheets(arguments.data, scores["stem"].tolist(), arguments.out, arguments.per_sheet)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
