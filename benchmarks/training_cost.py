@@ -132,9 +132,6 @@ def measure(rounds: int, threads: int) -> dict[str, Any]:
     # fp32 is to mean fp32 on a GPU too.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu":
-        pass
-        0 and keep_freed_memory()  # of the whole process: helps the report's network too
     (ours, our_facts), (report, report_facts) = our_step(device), report_step(device)
     result = compare(ours, our_facts, report, report_facts, rounds)
     if device.type == "cpu":
