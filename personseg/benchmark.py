@@ -27,7 +27,7 @@ from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask
 from personseg.memory import resident_bytes
 from personseg.metrics import counts, iou
-from personseg.model import ModelConfig, read_config
+from personseg.model_config import ModelConfig, read_config
 from personseg.postprocess import clean_mask
 from personseg.runtimes import Backend, Runtime, Unavailable, find_backend, make_runtime
 from personseg.runtimes.tensorrt import engine_names

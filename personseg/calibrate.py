@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from personseg.errors import UserError
 from personseg.metrics import THRESHOLDS, ThresholdCounts, counts, iou
-from personseg.model import PostprocessConfig, load_model, save_model
+from personseg.model import load_model, save_model
+from personseg.model_config import PostprocessConfig
 from personseg.postprocess import clean_mask
 from personseg.prediction import predict_pairs
 

@@ -12,7 +12,7 @@ import pandas as pd
 from personseg.files import fresh_folder, write_table
 from personseg.images import read_image, write_image
 from personseg.metrics import ThresholdCounts, bootstrap_ci, boundary_iou, counts, dice, iou
-from personseg.model import read_config
+from personseg.model_config import read_config
 from personseg.overlays import error_overlay
 from personseg.postprocess import clean_mask
 from personseg.prediction import predict_pairs

@@ -16,12 +16,12 @@ from scipy.special import expit
 from torch import Tensor, nn
 
 from personseg.errors import UserError
-from personseg.files import fresh_folder, sha256_file
+from personseg.files import fresh_folder, sha256_file, write_json
 from personseg.geometry import letterbox
 from personseg.images import read_image
 from personseg.model import load_model
 from personseg.quantize import quantize_onnx, quantize_openvino
-from personseg.runtimes import Backend, Unavailable, make_runtime
+from personseg.runtimes import MANIFEST_FILE, Backend, Unavailable, make_runtime
 from personseg.runtimes.onnxruntime import OnnxRuntime
 from personseg.runtimes.openvino import OpenVinoRuntime, ov
 from personseg.runtimes.tensorrt import ENGINES, build_engine, engine_name, import_binding
@@ -195,7 +195,8 @@ def export(model_folder: Path, out_folder: Path, photos: Sequence[Path], threads
     """
     if not photos:
         raise UserError("export: no training photo to calibrate int8 with; look at data/splits/train.csv")
-    size = load_model(model_folder)[1].input_size
+    config = load_model(model_folder)[1]
+    size = config.input_size
     images = [letterbox(read_image(photo), size)[0][None] for photo in photos]
     with fresh_folder(out_folder) as folder:
         exporter = Exporter(model_folder, folder, images, threads)
@@ -212,6 +213,9 @@ def export(model_folder: Path, out_folder: Path, photos: Sequence[Path], threads
                     [f"{name}.engine"],
                     lambda b=binding, p=precision, t=turing: exporter.engine(b, p, t),  # type: ignore[misc]
                 )
+        built = [facts["sha256"] for facts in exporter.artifacts.values() if facts["status"] == "built"]
+        files = {name: digest for digests in built for name, digest in digests.items()}
+        write_json(folder / MANIFEST_FILE, {"model_sha256": config.sha256, "files": files})
     return {
         "input_size": list(size),
         "calibration_images": len(images),

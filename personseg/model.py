@@ -7,18 +7,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
 
 from personseg.errors import UserError
-from personseg.files import fresh_folder, read_json, sha256_file, write_json
+from personseg.files import fresh_folder, sha256_file, write_json
+from personseg.model_config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, check_weights, read_config
 from personseg.report_unet import ReportUnet
 from personseg.weights import IMAGENET_MEAN, IMAGENET_STD, build_encoder, normalisation
-
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 
 
 class ConcatUnet(nn.Module):
@@ -89,25 +86,6 @@ class ConcatUnet(nn.Module):
         return self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
 
 
-class PostprocessConfig(BaseModel):
-    """Sizes in px below which objects are dropped and holes filled; 0 leaves them."""
-
-    model_config = ConfigDict(extra="forbid")
-    min_object: int = 0
-    min_hole: int = 0
-
-
-class ModelConfig(BaseModel):
-    """What config.json holds: all that is needed, beside the weights, to predict."""
-
-    model_config = ConfigDict(extra="forbid")
-    architecture: dict[str, Any]
-    input_size: tuple[int, int]
-    threshold: float = 0.5
-    postprocess: PostprocessConfig = PostprocessConfig()
-    sha256: str = ""
-
-
 def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:
     """Build a network from its architecture: name, encoder, decoder_channels, projection, dropout, attention.
 
@@ -145,29 +123,13 @@ def save_model(folder: str | Path, model: nn.Module, config: ModelConfig) -> Non
         write_json(temporary / CONFIG_FILE, config.model_copy(update={"sha256": digest}).model_dump(mode="json"))
 
 
-def read_config(folder: str | Path) -> ModelConfig:
-    """Read config.json of a saved model; UserError when missing, damaged, or of another version."""
-    path = Path(folder) / CONFIG_FILE
-    try:
-        return ModelConfig.model_validate(read_json(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {key}: {first['msg']}; the file was altered, train or copy it anew") from None
-
-
 def load_model(folder: str | Path) -> tuple[nn.Module, ModelConfig]:
     """Load a saved network in eval mode with its configuration.
 
     UserError when a file is missing or the weights are not the ones config.json was written with.
     """
-    folder = Path(folder)
     config = read_config(folder)
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file():
-        raise UserError(f"{weights}: not found; the model folder is incomplete, train or copy it anew")
-    if sha256_file(weights) != config.sha256:
-        raise UserError(f"{weights}: does not match the sha256 in {CONFIG_FILE}; copy or train it anew")
+    weights = check_weights(folder, config)
     model = build_model(config.architecture)
     model.load_state_dict(load_file(weights), strict=True)
     return model.eval(), config

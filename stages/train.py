@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from personseg.files import sha256_file, write_json, write_table
-from personseg.model import ModelConfig, build_model, save_model
+from personseg.model import build_model, save_model
+from personseg.model_config import ModelConfig
 from personseg.resume import resume_folder
 from personseg.splits import read_split
 from personseg.training import seed_everything, train_network

@@ -15,7 +15,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from personseg.export import export
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask, write_image, write_mask
-from personseg.model import ModelConfig, PostprocessConfig, build_model, save_model
+from personseg.model import build_model, save_model
+from personseg.model_config import ModelConfig, PostprocessConfig
 
 SIZE = (64, 64)
 ARCHITECTURE = {

@@ -34,7 +34,7 @@ from personseg.errors import UserError
 from personseg.files import write_json
 from personseg.images import read_mask
 from personseg.metrics import counts, iou
-from personseg.model import ModelConfig, PostprocessConfig, read_config
+from personseg.model_config import ModelConfig, PostprocessConfig, read_config
 from personseg.runtimes import BACKENDS, Runtime, make_runtime
 from tests.exported import Exported, exported, write_pairs
 

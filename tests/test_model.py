@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from personseg.errors import UserError
-from personseg.model import ConcatUnet, ModelConfig, build_model, load_model, report_unet, save_model
+from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model
+from personseg.model_config import ModelConfig
 
 ENCODERS = ["tu-tf_efficientnet_lite0", "tu-tf_efficientnet_lite1", "tu-tf_efficientnet_lite2", "resnet34"]
 

@@ -46,6 +46,9 @@ BACKENDS = {
 }
 
 
+MANIFEST_FILE = "export.json"  # in the folder of exported files: the model they are of, and their sha256
+
+
 class Unavailable(Exception):
     """This machine cannot run the backend; the text is one line, the reason."""
 

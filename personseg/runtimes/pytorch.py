@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from personseg.environment import cpu_model
-from personseg.model import WEIGHTS_FILE, load_model, report_unet
+from personseg.model import load_model, report_unet
+from personseg.model_config import WEIGHTS_FILE
 from personseg.runtimes import Runtime, Unavailable
 
 REPORT_SIZE = (320, 320)  # the report zero-padded its photos to this

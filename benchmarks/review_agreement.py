@@ -1,0 +1,62 @@
+"""How far two looks at the masks agree, and the looks with the audit's suggestions.
+
+    python -m benchmarks.review_agreement [--scores data/audit/scores.csv] [--folder results/picsart/review]
+
+Cohen's kappa (scikit-learn) of the three categories, and of category 1 against the rest; confusion tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score, confusion_matrix
+
+from personseg.errors import UserError
+from personseg.files import read_table, write_json
+
+
+def agreement(one: pd.Series, two: pd.Series) -> dict[str, Any]:
+    """Compare two series of categories 1-3 with the same index; the confusion table has `one` in its rows."""
+    return {
+        "masks": len(one),
+        "kappa": float(cohen_kappa_score(one, two)),
+        "kappa_1_or_not": float(cohen_kappa_score(one == 1, two == 1)),
+        "confusion": confusion_matrix(one, two, labels=[1, 2, 3]).tolist(),
+    }
+
+
+def categories(path: Path, column: str = "category") -> pd.Series:
+    """Read a table's categories by stem."""
+    return read_table(path).set_index("stem")[column].astype(int)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--scores", type=Path, default=Path("data/audit/scores.csv"))
+    parser.add_argument("--folder", type=Path, default=Path("results/picsart/review"))
+    arguments = parser.parse_args()
+    try:
+        first, second = (categories(arguments.folder / f"{name}.csv") for name in ("first", "second"))
+        suggested = categories(arguments.scores, "suggested")
+        unknown = set(second.index) - set(first.index) | set(first.index) ^ set(suggested.index)
+        if unknown:
+            raise UserError(f"{arguments.scores}: other masks than those reviewed, as {sorted(unknown)[0]}")
+        result = {
+            "counts": {str(category): int((first == category).sum()) for category in (1, 2, 3)},
+            "first_against_second": agreement(first[second.index], second),
+            "first_against_suggested": agreement(first, suggested[first.index]),
+        }
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    for name, value in result.items():
+        print(name, value)
+    write_json(arguments.folder / "agreement.json", result)
+
+
+if __name__ == "__main__":
+    main()

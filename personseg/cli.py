@@ -1,0 +1,83 @@
+"""The command `personseg`: masks and cutouts of photos and folders. Heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personseg.errors import UserError
+
+app = typer.Typer(help="Cut people out of photos.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+class Output(StrEnum):
+    """What `personseg predict` writes."""
+
+    mask = "mask"
+    cutout = "cutout"
+    overlay = "overlay"
+    rle = "rle"
+    json = "json"
+
+
+ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Folder of the trained model.")]
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[str], typer.Argument(help="Photos, folders or patterns such as 'photos/*.jpg'.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; a .csv file for rle.")],
+    kind: Annotated[Output, typer.Option("--as", help="What to write.")] = Output.mask,
+    background: Annotated[
+        str, typer.Option(help="Of a cutout: a colour (white, '#20a0ff'), a picture's path, or blur.")
+    ] = "",
+    matting: Annotated[bool, typer.Option("--matting", help="Soft alpha and clean colours along hair.")] = False,
+    runtime: Annotated[str, typer.Option(help="Backend, or auto: the quickest without loss of accuracy.")] = "auto",
+    threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Instead of the model's own.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all below them.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again that are done already.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network; default: all.")] = None,
+    model: ModelOption = Path("models/person"),
+) -> None:
+    """Write a mask, cutout, overlay, run-length code or JSON for every photo; photos done before are skipped.
+
+    A photo that cannot be read is named and the others go on; the exit code is then 1.
+    """
+    from personseg.batch import Job, run_job
+
+    job = Job(
+        inputs=inputs,
+        out=out,
+        kind=kind.value,
+        background=background,
+        matting=matting,
+        threshold=threshold,
+        recursive=recursive,
+        overwrite=overwrite,
+    )
+    sys.exit(run_job(job, model, runtime, threads))
+
+
+@app.command()
+def info(model: Annotated[Path, typer.Argument(help="Folder of the trained model.")] = Path("models/person")) -> None:
+    """Say what a model is, whether it is whole, and which runtimes can run it here."""
+    from personseg.batch import describe_model
+
+    typer.echo(describe_model(model))
+
+
+def main() -> None:
+    """Run the command; a user's error is one line and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

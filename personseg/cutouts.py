@@ -1,0 +1,95 @@
+"""People cut out: transparent, on a colour, a picture or their own blurred background."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from personseg.images import RGB, Mask
+
+MATTING_SIZE = 640  # px of the longer side at which alpha is solved for; larger photos take it enlarged
+BAND = 0.015  # of the longer side: half the width of the strip along the contour whose alpha is unknown
+BLUR = 0.02  # of the longer side: sigma of a blurred background
+
+
+def trimap(mask: Mask) -> NDArray[np.float64]:
+    """Person 1, background 0, and 0.5 along the contour: float64 HxW, as pymatting takes it."""
+    radius = max(3, round(BAND * max(mask.shape)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    person = mask.astype(np.uint8)
+    inner, outer = cv2.erode(person, kernel), cv2.dilate(person, kernel)
+    return np.where(inner > 0, 1.0, np.where(outer > 0, 0.5, 0.0))
+
+
+def matte(image: RGB, mask: Mask) -> tuple[NDArray[np.uint8], RGB]:
+    """Return alpha (uint8 HxW) and the person's own colours (uint8 HxWx3), by closed-form matting.
+
+    Levin, Lischinski, Weiss 2008, and Germer et al. 2020 for the colours, both from pymatting. Large photos
+    are solved at 640 px and enlarged: the contour itself is no sharper than the network's.
+    """
+    from pymatting import estimate_alpha_cf, estimate_foreground_ml
+
+    height, width = mask.shape
+    if not mask.any() or mask.all():
+        return mask.astype(np.uint8) * 255, image
+    scale = min(1.0, MATTING_SIZE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) / 255.0
+    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    unknown = trimap(np.asarray(share >= 0.5))
+    if not (unknown == 1).any() or not (unknown == 0).any():
+        return mask.astype(np.uint8) * 255, image
+    alpha = np.asarray(estimate_alpha_cf(small, unknown)).clip(0, 1)
+    colours = np.asarray(estimate_foreground_ml(small, alpha)).clip(0, 1)
+    if scale < 1:
+        # Away from the contour the photo itself is the person's colour; only the strip takes the enlarged estimate.
+        strip = cv2.resize((alpha < 0.99).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+        large = cv2.resize((colours * 255).round().astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+        foreground = np.where(strip[..., None], large, image)
+    else:
+        foreground = (colours * 255).round().astype(np.uint8)
+    full = cv2.resize((alpha * 255).round().astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full, np.uint8), np.asarray(foreground, np.uint8)
+
+
+def cut(image: RGB, mask: Mask, matting: bool = False) -> NDArray[np.uint8]:
+    """Cut the person out of a uint8 RGB photo: uint8 RGBA HxWx4, background transparent."""
+    alpha, colours = matte(image, mask) if matting else (mask.astype(np.uint8) * 255, image)
+    return np.dstack([colours, alpha])
+
+
+def compose(rgba: NDArray[np.uint8], background: NDArray[np.uint8]) -> RGB:
+    """Lay a cutout over a uint8 RGB background, which is scaled to cover it and cropped in the middle."""
+    height, width = rgba.shape[:2]
+    rows, columns = background.shape[:2]
+    if (rows, columns) != (height, width):
+        scale = max(height / rows, width / columns)
+        size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
+        background = np.asarray(cv2.resize(background, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        top, left = (size[1] - height) // 2, (size[0] - width) // 2
+        background = background[top : top + height, left : left + width]
+    # In strips: a float copy of a large photo would not fit beside it.
+    result = np.empty((height, width, 3), np.uint8)
+    for start in range(0, height, 512):
+        rows_of = slice(start, start + 512)
+        alpha = rgba[rows_of, :, 3:].astype(np.float32) / 255
+        mixed = alpha * rgba[rows_of, :, :3] + (1 - alpha) * background[rows_of]
+        result[rows_of] = mixed.round().astype(np.uint8)
+    return result
+
+
+def blurred(image: RGB, mask: Mask) -> RGB:
+    """Blur the background of a photo, for the person to be laid over.
+
+    Normalised convolution (Knutsson & Westin 1993): the person's own colours do not bleed into it.
+    """
+    sigma = BLUR * max(image.shape[:2])
+    # A strong blur looks the same from a fraction of the pixels.
+    scale = min(1.0, 4 / sigma)
+    small = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.float32)
+    person = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    weight = (1 - person)[..., None] + 1e-3  # where no background is near, the person is better than nothing
+    weights = cv2.GaussianBlur(weight, (0, 0), sigma * scale)[..., None]
+    smooth = cv2.GaussianBlur(small * weight, (0, 0), sigma * scale) / weights
+    return np.asarray(cv2.resize(smooth.clip(0, 255).astype(np.uint8), image.shape[1::-1]), np.uint8)

@@ -1,0 +1,218 @@
+"""Using a trained model: photos in, masks and cutouts out.
+
+from personseg import Segmenter
+
+segmenter = Segmenter.load("models/person")
+mask = segmenter.predict("photo.jpg").mask
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from personseg.errors import UserError
+from personseg.files import read_json, sha256_file
+from personseg.geometry import Placement, letterbox
+from personseg.images import RGB, Mask, open_supplied, to_rgb
+from personseg.model_config import ModelConfig, check_weights, read_config
+from personseg.postprocess import clean_mask
+from personseg.runtimes import BACKENDS, MANIFEST_FILE, Runtime, Unavailable, make_runtime
+
+Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
+
+MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
+# What `auto` tries, quickest first; int8 is left to those who ask for it, as it may cost accuracy.
+PREFERENCE = ("tensorrt_fp16", "openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
+PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What was found in one photo; height and width are the photo's own, upright.
+
+    probability: float32 HxW, of being person; mask: bool HxW, above the threshold and post-processed.
+    """
+
+    probability: NDArray[np.float32]
+    mask: Mask
+
+
+class Segmenter:
+    """A saved model on one runtime. Make one with `Segmenter.load`.
+
+    `runtime_name` says which backend runs, `skipped` why those preferred to it do not.
+    """
+
+    def __init__(self, config: ModelConfig, runtime: Runtime, runtime_name: str, skipped: dict[str, str]) -> None:
+        self.config = config
+        self.runtime = runtime
+        self.runtime_name = runtime_name
+        self.skipped = skipped
+        self.threshold = config.threshold
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path = "models/person",
+        runtime: str = "auto",
+        threads: int | None = None,
+        export_folder: str | Path | None = None,
+    ) -> Segmenter:
+        """Load the model in `folder` (config.json and model.safetensors) on `runtime`.
+
+        `runtime` is a key of `personseg.runtimes.BACKENDS`, or `auto`: the quickest one that this machine
+        runs without loss of accuracy. `threads` defaults to the cores this process may use. Exported files
+        are looked for in `export_folder`, by default `export` beside `folder`; those of another model are
+        never used. UserError: the model is incomplete or altered, the runtime unknown or unavailable.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        check_weights(folder, config)
+        exported = Path(export_folder) if export_folder is not None else folder.parent / "export"
+        threads = threads or cores()
+        if runtime == "auto":
+            names: Sequence[str] = PREFERENCE_ON_GPU if _has_nvidia_gpu() else PREFERENCE
+        elif runtime in BACKENDS and not runtime.startswith("report_"):
+            names = [runtime]
+        else:
+            known = ", ".join(name for name in BACKENDS if not name.startswith("report_"))
+            raise UserError(f"runtime {runtime!r} is unknown; choose auto or one of {known}")
+        skipped: dict[str, str] = {}
+        for name in names:
+            try:
+                return cls(config, load_runtime(name, folder, exported, config, threads), name, skipped)
+            except Unavailable as reason:
+                skipped[name] = str(reason)
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise UserError(f"no runtime can run {folder}: {reasons}")
+
+    @overload
+    def predict(self, photos: Photo) -> Segmentation: ...
+    @overload
+    def predict(self, photos: list[Photo]) -> list[Segmentation]: ...
+    def predict(self, photos: Photo | list[Photo]) -> Segmentation | list[Segmentation]:
+        """Segment one photo, or a list of them in batches.
+
+        A photo is a path, a PIL image, or an array (uint8 RGB HxWx3, grey HxW, or float in 0..1). EXIF
+        orientation is applied. UserError names a file that cannot be read.
+        """
+        if isinstance(photos, list):
+            return list(self.stream(photos))
+        return next(self.stream([photos]))
+
+    def stream(self, photos: Iterable[Photo]) -> Iterator[Segmentation]:
+        """Segment any number of photos, a batch in memory at a time."""
+        iterator = iter(photos)
+        while batch := [letterbox(read_photo(photo), self.config.input_size) for photo in islice(iterator, BATCH)]:
+            logits = self.runtime.infer(np.stack([image for image, _ in batch]))
+            for values, (_, placement) in zip(logits, batch, strict=True):
+                yield self._segmentation(values, placement)
+
+    def _segmentation(self, logits: NDArray[np.float32], placement: Placement) -> Segmentation:
+        small = np.asarray(1 / (1 + np.exp(-logits.clip(-80, 80))), np.float32)
+        probability = placement.restore(small)
+        mask = np.asarray(probability > self.threshold)
+        return Segmentation(probability, self._postprocess(mask, small, placement))
+
+    def _postprocess(self, mask: Mask, small: NDArray[np.float32], placement: Placement) -> Mask:
+        """Clean at the network's resolution, which the sizes were chosen at, whatever the photo's size."""
+        section = self.config.postprocess
+        inner = (placement.inner_height, placement.inner_width)
+        if mask.shape == inner:
+            return clean_mask(mask, section.min_object, section.min_hole)
+        before = small[: inner[0], : inner[1]] > self.threshold
+        after = clean_mask(before, section.min_object, section.min_hole)
+        removed, filled = before & ~after, after & ~before
+        for change, side, value in ((removed, ~after, False), (filled, after, True)):
+            if change.any():
+                # One pixel more on each side: the enlarged edge lies between the network's pixels.
+                area = cv2.dilate(change.astype(np.uint8), np.ones((3, 3), np.uint8)) * side
+                mask[cv2.resize(area, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0] = value
+        return mask
+
+    def cutout(
+        self, photo: Photo, matting: bool = False, background: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Cut the person out: uint8 RGBA HxWx4; over `background` (uint8 RGB, any size): RGB HxWx3.
+
+        With `matting` alpha is soft along the edge and the colours there are the person's own, so that hair
+        has no halo of the old background.
+        """
+        from personseg.cutouts import compose, cut
+
+        image = read_photo(photo)
+        rgba = cut(image, self.predict(image).mask, matting)
+        return rgba if background is None else compose(rgba, background)
+
+
+def read_photo(photo: Photo) -> RGB:
+    """Turn a path, PIL image or array into uint8 RGB HxWx3, upright; UserError says what is wrong with it."""
+    if isinstance(photo, str | Path):
+        try:
+            return to_rgb(open_supplied(photo, MAX_PIXELS))
+        except FileNotFoundError:
+            raise UserError(f"{photo}: no such file") from None
+        except (ValueError, OSError) as error:
+            raise UserError(f"{photo}: {error}") from None
+    if isinstance(photo, Image.Image):
+        from PIL import ImageOps
+
+        return to_rgb(ImageOps.exif_transpose(photo))
+    array = np.asarray(photo)
+    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise UserError(f"an image of shape {array.shape} cannot be read; give HxW, HxWx3 or HxWx4")
+    if array.dtype.kind == "f":
+        array = (np.nan_to_num(array).clip(0, 1) * 255).round().astype(np.uint8)
+    elif array.dtype == np.uint16:
+        array = (array // 257).astype(np.uint8)
+    elif array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif array.dtype != np.uint8:
+        raise UserError(f"an image of type {array.dtype} cannot be read; give uint8, uint16 or float in 0..1")
+    if array.ndim == 3 and array.shape[2] == 3:
+        return np.ascontiguousarray(array)
+    return to_rgb(Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array))
+
+
+def cores() -> int:
+    """Number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _has_nvidia_gpu() -> bool:
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def load_runtime(name: str, folder: Path, exported: Path, config: ModelConfig, threads: int) -> Runtime:
+    """Return a loaded runtime; Unavailable if its library or its exported file is missing, or is of another model."""
+    backend = BACKENDS[name]
+    if backend.artifact is not None:
+        manifest_path = exported / MANIFEST_FILE
+        if not manifest_path.is_file():
+            raise Unavailable(f"{exported} holds no exported model")
+        manifest = read_json(manifest_path)
+        if manifest.get("model_sha256") != config.sha256:
+            raise Unavailable(f"{exported} was exported from another model")
+    try:
+        runtime = make_runtime(name)
+    except ImportError as error:
+        raise Unavailable(f"not installed: {error}") from None
+    if reason := runtime.available():
+        raise Unavailable(reason)
+    runtime.load(folder, exported, threads)
+    if backend.artifact is not None:
+        for path in runtime.files:
+            if manifest["files"].get(path.name) != sha256_file(path):
+                raise UserError(f"{path}: altered since it was exported; run `dvc repro export` to make it anew")
+    return runtime

@@ -1,0 +1,259 @@
+"""A trained model in a user's hands: Python and shell."""
+
+import contextlib
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exported import SIZE, Exported, exported  # noqa: F401 (a fixture)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from PIL import Image
+
+from personseg import Segmenter, rle
+from personseg.batch import find_photos
+from personseg.cutouts import blurred, compose, cut
+from personseg.errors import UserError
+from personseg.images import read_image, read_mask
+from personseg.postprocess import clean_mask
+from personseg.prediction import predict_pairs
+
+
+@pytest.fixture(scope="module")
+def small(exported: Exported):  # noqa: F811
+    return exported
+
+
+@pytest.fixture(scope="module")
+def segmenter(small):
+    return Segmenter.load(small.model, "pytorch_fp32", export_folder=small.folder)
+
+
+def test_prediction_is_what_evaluation_scores(small, segmenter, tmp_path):
+    photo, mask = small.pairs[0]
+    for kind, source in (("images", photo), ("masks", mask)):
+        (tmp_path / kind).mkdir()
+        shutil.copy(source, tmp_path / kind / "a.jpg")
+    (_, expected, _), *_ = predict_pairs(small.model, tmp_path, ["a"], "test")
+    found = segmenter.predict(photo)
+    np.testing.assert_allclose(found.probability, expected, atol=1e-5)
+    section = segmenter.config.postprocess
+    np.testing.assert_array_equal(
+        found.mask, clean_mask(found.probability > segmenter.threshold, section.min_object, section.min_hole)
+    )
+    assert found.mask.any() and not found.mask.all()
+
+
+def test_paths_images_arrays_and_lists_give_the_same(small, segmenter):
+    photo = small.pairs[0][0]
+    pixels = read_image(photo)
+    expected = segmenter.predict(photo).mask
+    for given_photo in (str(photo), Image.open(photo), pixels, pixels / 255.0, pixels.astype(np.uint16) * 257):
+        assert (segmenter.predict(given_photo).mask == expected).mean() > 0.995
+    several = segmenter.predict([photo, *(pair[0] for pair in small.pairs), pixels])
+    np.testing.assert_array_equal(several[0].mask, expected)
+    np.testing.assert_array_equal(several[-1].mask, expected)
+    assert len(several) == len(small.pairs) + 2
+
+
+@pytest.mark.parametrize("shape", [(700, 300), (33, 500), (64, 64), (1, 1)])
+def test_masks_have_the_photos_own_size(segmenter, shape):
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    found = segmenter.predict(photo)
+    assert found.mask.shape == found.probability.shape == shape
+    assert found.probability.dtype == np.float32 and 0 <= found.probability.min() <= found.probability.max() <= 1
+
+
+def test_postprocessing_of_a_large_photo_is_that_of_the_network(small, segmenter):
+    photo = read_image(small.pairs[0][0])
+    large = np.asarray(
+        Image.fromarray(photo).resize((photo.shape[1] * 8, photo.shape[0] * 8), Image.Resampling.NEAREST)
+    )
+    spotted = large.copy()
+    spotted[8:56, 8:56] = 200  # a spot of 6x6 px at the network's resolution
+    section = segmenter.config.postprocess
+    usual = section.min_object
+    try:
+        section.min_object = 60
+        alone, cleaned = segmenter.predict(large).mask, segmenter.predict(spotted).mask
+    finally:
+        section.min_object = usual
+    assert alone.any()
+    assert not cleaned[:60, :60].any()
+
+
+def test_runtimes_agree_and_auto_says_what_it_skipped(small, segmenter):
+    photo = small.pairs[1][0]
+    auto = Segmenter.load(small.model, export_folder=small.folder)
+    assert auto.runtime_name in ("openvino_bf16", "openvino_f32", "tensorrt_fp16")
+    assert (auto.predict(photo).mask != segmenter.predict(photo).mask).mean() < 0.02
+
+
+def test_exports_of_another_model_are_not_used(small, tmp_path):
+    shutil.copytree(small.folder, tmp_path / "export")
+    manifest = json.loads((tmp_path / "export" / "export.json").read_text())
+    (tmp_path / "export" / "export.json").write_text(json.dumps({**manifest, "model_sha256": "0" * 64}))
+    found = Segmenter.load(small.model, export_folder=tmp_path / "export")
+    assert found.runtime_name.startswith("pytorch")
+    assert "another model" in found.skipped["openvino_f32"]
+    with pytest.raises(UserError, match="another model"):
+        Segmenter.load(small.model, "openvino_f32", export_folder=tmp_path / "export")
+
+
+def test_an_altered_export_or_model_is_refused(small, tmp_path):
+    shutil.copytree(small.folder, tmp_path / "export")
+    weights = tmp_path / "export" / "openvino_f32.bin"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match="altered"):
+        Segmenter.load(small.model, "openvino_f32", export_folder=tmp_path / "export")
+    shutil.copytree(small.model, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="sha256"):
+        Segmenter.load(tmp_path / "model")
+
+
+def test_unknown_runtime_and_missing_photo_are_named(small, segmenter, tmp_path):
+    with pytest.raises(UserError, match=r"nope.*openvino_f32"):
+        Segmenter.load(small.model, "nope")
+    with pytest.raises(UserError, match=r"gone\.jpg: no such file"):
+        segmenter.predict(tmp_path / "gone.jpg")
+    with pytest.raises(UserError, match="shape"):
+        segmenter.predict(np.zeros((0, 5, 3), np.uint8))
+
+
+def test_cutout_keeps_the_person_and_composes(small, segmenter):
+    photo = small.pairs[0][0]
+    image, mask = read_image(photo), segmenter.predict(photo).mask
+    hard = segmenter.cutout(photo)
+    np.testing.assert_array_equal(hard[..., 3] > 0, mask)
+    np.testing.assert_array_equal(hard[mask, :3], image[mask])
+    green = np.array([[[0, 255, 0]]], np.uint8)
+    over = segmenter.cutout(photo, background=green)
+    assert (over[~mask] == (0, 255, 0)).all()
+    np.testing.assert_array_equal(over[mask], image[mask])
+
+
+def test_matting_takes_the_old_background_out_of_the_edge():
+    rows, columns = np.mgrid[:120, :100]
+    alpha = np.clip((35 - np.hypot(rows - 60, columns - 50)) / 5 + 0.5, 0, 1)
+    image = (alpha[..., None] * (180, 40, 40) + (1 - alpha[..., None]) * (250, 250, 250)).round().astype(np.uint8)
+    truth = alpha[..., None] * (180, 40, 40)
+    black = np.zeros((1, 1, 3), np.uint8)
+    errors = {m: np.abs(compose(cut(image, alpha > 0.3, m), black) - truth).mean() for m in (False, True)}
+    assert errors[True] < 0.5 * errors[False]
+
+
+def test_a_blurred_background_holds_nothing_of_the_person():
+    image = np.full((200, 150, 3), 30, np.uint8)
+    mask = np.zeros((200, 150), bool)
+    mask[60:150, 40:110] = True
+    image[mask] = 250
+    assert blurred(image, mask)[~mask].max() < 60
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=30)))
+@settings(deadline=None)
+def test_run_length_codes_round_trip(mask):
+    np.testing.assert_array_equal(rle.decode(rle.encode(mask), mask.shape), mask)
+
+
+def test_run_length_code_is_the_competitions():
+    mask = np.zeros((3, 240), bool)
+    mask[:, :100] = True
+    assert rle.encode(mask) == "1 100 241 100 481 100"
+    assert rle.encode(np.zeros((2, 2), bool)) == ""
+
+
+@given(st.text(alphabet="0123456789 -x", max_size=20))
+def test_bad_run_length_codes_are_refused_or_fit(code):
+    with contextlib.suppress(UserError):
+        assert rle.decode(code, (4, 5)).shape == (4, 5)
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "personseg", *map(str, arguments)]
+    environment = {"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def photos(small, tmp_path):
+    folder = tmp_path / "my photos"
+    (folder / "deep er").mkdir(parents=True)
+    shutil.copy(small.pairs[0][0], folder / "Привет 1.jpg")
+    shutil.copy(small.pairs[1][0], folder / "deep er" / "-b.jpg")
+    (folder / "note.txt").write_text("no photo")
+    return folder
+
+
+def test_command_writes_every_kind_and_skips_what_is_done(small, photos, tmp_path):
+    common = ("--model", small.model, "--runtime", "pytorch_fp32")
+    first = run("predict", photos, "-r", "-o", tmp_path / "out", *common, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    masks = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.png"))
+    assert masks == ["deep er/-b.png", "Привет 1.png"]
+    expected = Segmenter.load(small.model, "pytorch_fp32").predict(small.pairs[0][0]).mask
+    np.testing.assert_array_equal(read_mask(tmp_path / "out" / "Привет 1.png"), expected)
+    again = run("predict", photos, "-r", "-o", tmp_path / "out", *common, cwd=tmp_path)
+    assert again.returncode == 0 and "2 done before" in again.stderr and "runtime" not in again.stderr
+
+    table = tmp_path / "codes.csv"
+    assert run("predict", photos, "-r", "--as", "rle", "-o", table, *common, cwd=tmp_path).returncode == 0
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = {row["image"]: row["rle_mask"] for row in csv.DictReader(stream)}
+    np.testing.assert_array_equal(rle.decode(rows["Привет 1"], expected.shape), expected)
+
+    options = ("--as", "cutout", "--background", "blur", "--matting")
+    done = run("predict", f"{photos}/*.jpg", "-o", tmp_path / "cut", *options, *common, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "cut" / "Привет 1.jpg").size == expected.shape[::-1]
+
+
+def test_command_names_bad_photos_and_goes_on(small, photos, tmp_path):
+    (photos / "empty.png").touch()
+    (photos / "text.jpg").write_text("hello")
+    result = run(
+        "predict", photos, "-o", tmp_path / "out", "--as", "json", "-m", small.model, "--runtime", "pytorch_fp32",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "empty.png: empty file" in result.stderr and "text.jpg: not a readable image" in result.stderr
+    assert "1 written" in result.stderr and "Traceback" not in result.stderr
+    facts = json.loads((tmp_path / "out" / "Привет 1.json").read_text(encoding="utf-8"))
+    assert (facts["height"], facts["width"]) == (60, 48) and facts["box"] and 0 < facts["person_share"] < 1
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["Привет 1.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("predict", "gone.jpg", "-o", "out"), "gone.jpg: no such file"),
+        (("predict", ".", "-o", "out"), "no photos in it"),
+        (("info", "nowhere"), "nowhere"),
+    ],
+)
+def test_command_says_one_line(tmp_path, arguments, reason):
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ") and reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_two_photos_of_one_name_are_refused(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="same file"):
+        find_photos([str(tmp_path)], recursive=False)
+
+
+def test_help_and_info(small, tmp_path):
+    assert "predict" in run("--help", cwd=tmp_path).stdout
+    text = run("info", small.model, cwd=tmp_path).stdout
+    assert f"{SIZE[0]}x{SIZE[1]}" in text and "pytorch_fp32       yes" in text
