@@ -4,7 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 NAME ?= picsart
 LARGE ?= -S train.epochs=20 -S benchmark.max_seconds=60
-ALONE := tests/test_tracking.py tests/test_training.py tests/test_weights.py
+ALONE := tests/test_segmenter.py tests/test_tracking.py tests/test_training.py tests/test_weights.py
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
@@ -30,9 +30,10 @@ test: $(STAMP) ## ruff, mypy and pytest
 	ruff check .
 	ruff format --check .
 	mypy
-	@# Two processes: in one, with TensorRT, OpenVINO and NNCF loaded before, the tests of tracking crashed.
+	@# Files of ALONE have a process each: after torch.compile, TensorRT, OpenVINO and NNCF in one process, the
+	@# interpreter crashed in them (a function whose code object was freed by some native library).
 	python -m pytest $(ALONE:%=--ignore=%)
-	python -m pytest $(ALONE)
+	@for file in $(ALONE); do python -m pytest $$file || exit 1; done
 
 picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/archive.zip; record in results/NAME
 	@test -n "$(DATA)" || { echo "error: say where the data is: make picsart DATA=path/to/archive.zip"; exit 1; }
