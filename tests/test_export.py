@@ -18,8 +18,9 @@ from personseg.export import Exporter, evenly_spaced, export, save_onnx, to_onnx
 from personseg.files import read_json, sha256_file, write_json
 from personseg.geometry import letterbox
 from personseg.images import read_image
+from personseg.model_config import read_config
 from personseg.quantize import make_signed
-from personseg.runtimes import Unavailable
+from personseg.runtimes import MANIFEST_FILE, Unavailable
 from personseg.runtimes.onnxruntime import OnnxRuntime, open_session
 from personseg.runtimes.tensorrt import build_engine
 from tests.exported import Exported, exported
@@ -46,7 +47,10 @@ def test_every_artifact_is_listed_with_its_file_digest_and_size(exported: Export
         assert facts["sha256"] == {file: sha256_file(exported.folder / file) for file in facts["sha256"]}
         assert facts["build_s"] > 0
         listed |= set(facts["sha256"])
-    assert {path.name for path in exported.folder.iterdir()} == listed
+    assert {path.name for path in exported.folder.iterdir()} == listed | {MANIFEST_FILE}
+    manifest = read_json(exported.folder / MANIFEST_FILE)
+    assert manifest["model_sha256"] == read_config(exported.model).sha256
+    assert manifest["files"] == {file: sha256_file(exported.folder / file) for file in listed}
     write_json(tmp_path / "export.json", exported.facts)
     assert read_json(tmp_path / "export.json") == exported.facts
 
