@@ -31,7 +31,7 @@ test: $(STAMP) ## ruff, mypy and pytest
 	ruff format --check .
 	mypy
 	@# Files of ALONE have a process each: after torch.compile, TensorRT, OpenVINO and NNCF in one process, the
-	@# interpreter crashed in them (a function whose code object was freed by some native library).
+	@# interpreter crashed in them (in entering a function whose code was gone; which library does it is unknown).
 	python -m pytest $(ALONE:%=--ignore=%)
 	@for file in $(ALONE); do python -m pytest $$file || exit 1; done
 
