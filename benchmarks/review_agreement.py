@@ -1,6 +1,6 @@
 """How far two looks at the masks agree, and the looks with the audit's suggestions.
 
-    python -m benchmarks.review_agreement [--scores data/audit/scores.csv] [--folder results/picsart/review]
+    python -m benchmarks.review_agreement [--scores SCORES.csv] [--folder results/picsart/review]
 
 Cohen's kappa (scikit-learn) of the three categories, and of category 1 against the rest; confusion tables.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
+from personseg.categories import read_categories
 from personseg.errors import UserError
 from personseg.files import read_table, write_json
 
@@ -29,22 +30,17 @@ def agreement(one: pd.Series, two: pd.Series) -> dict[str, Any]:
     }
 
 
-def categories(path: Path, column: str = "category") -> pd.Series:
-    """Read a table's categories by stem."""
-    return read_table(path).set_index("stem")[column].astype(int)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--scores", type=Path, default=Path("data/audit/scores.csv"))
+    parser.add_argument("--scores", type=Path, default=Path("results/picsart/data/audit/scores.csv"))
     parser.add_argument("--folder", type=Path, default=Path("results/picsart/review"))
     arguments = parser.parse_args()
     try:
-        first, second = (categories(arguments.folder / f"{name}.csv") for name in ("first", "second"))
-        suggested = categories(arguments.scores, "suggested")
-        unknown = set(second.index) - set(first.index) | set(first.index) ^ set(suggested.index)
-        if unknown:
-            raise UserError(f"{arguments.scores}: other masks than those reviewed, as {sorted(unknown)[0]}")
+        suggested = read_table(arguments.scores).set_index("stem")["suggested"].astype(int)
+        looks = (read_categories(arguments.folder / f"{name}.csv", suggested.index) for name in ("first", "second"))
+        first, second = (pd.Series({stem: review.category for stem, review in look.items()}) for look in looks)
+        if missing := set(suggested.index) - set(first.index):
+            raise UserError(f"{arguments.folder}/first.csv: no review of {len(missing)} masks, as {min(missing)}")
         result = {
             "counts": {str(category): int((first == category).sum()) for category in (1, 2, 3)},
             "first_against_second": agreement(first[second.index], second),

@@ -230,7 +230,7 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
                     if isinstance(image, str):
                         failures.append(image)
                     else:
-                        writer.write(item, image, next(segmenter.stream([image])))
+                        writer.write(item, image, segmenter.predict(image))
                 except OSError as error:
                     # A full disk or a folder without permission stops every photo alike.
                     raise UserError(f"{error.filename or writer.path(item)}: {error.strerror or error}") from None

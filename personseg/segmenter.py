@@ -18,7 +18,8 @@ from typing import Any, TypeAlias, overload
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
+from scipy.special import expit
 
 from personseg.errors import UserError
 from personseg.files import read_json, sha256_file
@@ -120,7 +121,7 @@ class Segmenter:
                 yield self._segmentation(values, placement)
 
     def _segmentation(self, logits: NDArray[np.float32], placement: Placement) -> Segmentation:
-        small = np.asarray(1 / (1 + np.exp(-logits.clip(-80, 80))), np.float32)
+        small = np.asarray(expit(logits), np.float32)
         probability = placement.restore(small)
         mask = np.asarray(probability > self.threshold)
         return Segmentation(probability, self._postprocess(mask, small, placement))
@@ -166,8 +167,6 @@ def read_photo(photo: Photo) -> RGB:
         except (ValueError, OSError) as error:
             raise UserError(f"{photo}: {error}") from None
     if isinstance(photo, Image.Image):
-        from PIL import ImageOps
-
         return to_rgb(ImageOps.exif_transpose(photo))
     array = np.asarray(photo)
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):

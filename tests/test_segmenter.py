@@ -23,6 +23,7 @@ from personseg.errors import UserError
 from personseg.images import read_image, read_mask
 from personseg.postprocess import clean_mask
 from personseg.prediction import predict_pairs
+from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,8 @@ def test_postprocessing_of_a_large_photo_is_that_of_the_network(small, segmenter
     section = segmenter.config.postprocess
     usual = section.min_object
     try:
+        section.min_object = 0
+        assert segmenter.predict(spotted).mask[:60, :60].any(), "without cleaning the spot must show"
         section.min_object = 60
         alone, cleaned = segmenter.predict(large).mask, segmenter.predict(spotted).mask
     finally:
@@ -92,6 +95,8 @@ def test_runtimes_agree_and_auto_says_what_it_skipped(small, segmenter):
     photo = small.pairs[1][0]
     auto = Segmenter.load(small.model, export_folder=small.folder)
     assert auto.runtime_name in ("openvino_bf16", "openvino_f32", "tensorrt_fp16")
+    preferred = PREFERENCE_ON_GPU if auto.runtime_name.startswith("tensorrt") else PREFERENCE
+    assert list(auto.skipped) == list(preferred[: preferred.index(auto.runtime_name)])
     assert (auto.predict(photo).mask != segmenter.predict(photo).mask).mean() < 0.02
 
 
