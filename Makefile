@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 NAME ?= picsart
-LARGE ?= -S train.epochs=20 -S benchmark.max_seconds=60
+LARGE ?= -S folds.epochs=4 -S train.epochs=20 -S benchmark.max_seconds=60
 ALONE := tests/test_segmenter.py tests/test_tracking.py tests/test_training.py tests/test_weights.py
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -10,24 +10,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
+from personseg.agreement import agreement
 from personseg.categories import read_categories
 from personseg.errors import UserError
 from personseg.files import read_table, write_json
-
-
-def agreement(one: pd.Series, two: pd.Series) -> dict[str, Any]:
-    """Compare two series of categories 1-3 with the same index; the confusion table has `one` in its rows."""
-    return {
-        "masks": len(one),
-        "kappa": float(cohen_kappa_score(one, two)),
-        "kappa_1_or_not": float(cohen_kappa_score(one == 1, two == 1)),
-        "confusion": confusion_matrix(one, two, labels=[1, 2, 3]).tolist(),
-    }
 
 
 def main() -> None:

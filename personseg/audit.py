@@ -1,41 +1,55 @@
-"""How good each mask is: defect measures, a quality score, a suggested category with its reasons."""
+"""How good each mask is: defect measures, quality scores, a suggested category with its reasons."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 
 from personseg import defects
 from personseg.errors import UserError
-from personseg.files import natural_key, write_table
+from personseg.files import natural_key, read_table, write_table
 from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.parallel import parallel_map
+from personseg.probability import Floats, read_probability
+
+LABEL_HEIGHT = 160  # px; the height at which cleanlab compares labels with out-of-fold predictions
 
 
 @dataclass(frozen=True)
 class AuditLimits:
-    """From which size on a defect counts; lengths and areas in px of a photo 320 px high.
+    """How much of a defect makes a mask category 2 by itself; smaller amounts of several add up.
 
-    `..._fixable` makes a mask category 2, `..._severe` category 3.
+    Lengths and areas in px of a photo 320 px high.
     """
 
     coverage_min: float  # share of the frame; at or below it the mask counts as empty
     coverage_max: float  # share of the frame; at or above it the mask counts as full
-    spots_fixable: float  # area
-    spots_severe: float  # area
-    holes_fixable: float  # area
-    holes_severe: float  # area
     gap_width: float  # rim width from which the contour counts as gap
-    gap_fixable: float  # contour length
-    gap_severe: float  # contour length
     wide_gap_width: float  # rim width from which the gap counts as wide
-    wide_gap_severe: float  # contour length
-    ragged_severe: float  # outline over smoothed outline, together with a gap
-    pocket_severe: float  # area
+    hair_gap: float  # area
+    spots: float  # area
+    holes: float  # area
+    extra_background: float  # area
+    missing_part: float  # area
+    ragged_edge: float  # outline over smoothed outline, less 1
+    severe: float  # a sum of burdens (see `burden`) from here on makes category 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mask with what it is judged by: photo uint8 RGB HxWx3, mask bool HxW, and `expected`, the out-of-fold
+    probability of person, float32 HxW."""
+
+    image: RGB
+    mask: Mask
+    expected: Floats
 
 
 @dataclass(frozen=True)
@@ -46,17 +60,25 @@ class Findings:
     spots: defects.Region
     holes: defects.Region
     gap: defects.Gap
+    extra_background: defects.Region
+    missing_part: defects.Region
     ragged_edge: float
 
 
-def inspect(image: RGB, mask: Mask, limits: AuditLimits) -> Findings:
-    """Measure all defects of a mask (bool HxW) on its photo (uint8 RGB HxWx3)."""
+def inspect(case: Case, limits: AuditLimits) -> Findings:
+    """Measure all defects of a mask."""
+    image, mask, expected = case.image, case.mask, case.expected
+    spots = defects.spots(image, mask, expected)
+    holes = defects.holes(image, mask, expected)
+    gap = defects.hair_gap(image, mask, expected, limits.gap_width, limits.wide_gap_width)
     return Findings(
         coverage=defects.coverage(mask),
-        spots=defects.spots(image, mask),
-        holes=defects.holes(image, mask),
-        gap=defects.hair_gap(image, mask, limits.gap_width, limits.wide_gap_width),
-        ragged_edge=defects.ragged_edge(image, mask),
+        spots=spots,
+        holes=holes,
+        gap=gap,
+        extra_background=defects.extra_background(image, mask, expected, spots.where | gap.where),
+        missing_part=defects.missing_part(mask, expected, holes.where),
+        ragged_edge=defects.ragged_edge(mask),
     )
 
 
@@ -69,30 +91,38 @@ def blank(found: Findings, limits: AuditLimits) -> str | None:
     return None
 
 
-def quality(found: Findings, limits: AuditLimits) -> float:
-    """Score in [0, 1]: the product over all measures of 1 / (1 + measure / severe limit).
+def burden(found: Findings, limits: AuditLimits) -> dict[str, float]:
+    """Each defect's amount against its limit, at least 0; category 2 begins where they sum to 1.
 
-    1 is a mask without a defect, 0.5 one with a single defect at its severe limit, 0 an empty or full one.
-    The ragged edge enters with its excess over 1.
+    For what lies along the contour it is the square root of amount over limit, as ten times the pixels do
+    not look ten times as bad (and agree less with people's judgement); for whole areas, amount over limit.
     """
-    if blank(found, limits):
-        return 0.0
-    shares = (
-        found.spots.area / limits.spots_severe,
-        found.holes.area / limits.holes_severe,
-        found.gap.length / limits.gap_severe,
-        found.gap.wide_length / limits.wide_gap_severe,
-        found.gap.pocket / limits.pocket_severe,
-        max(0.0, found.ragged_edge - 1) / (limits.ragged_severe - 1),
-    )
-    score = 1.0
-    for share in shares:
-        score /= 1 + share
-    return score
+    edge = {
+        "hair_gap": found.gap.sure_area / limits.hair_gap,
+        "spots": found.spots.area / limits.spots,
+        "holes": found.holes.area / limits.holes,
+        "ragged_edge": max(0.0, found.ragged_edge - 1) / limits.ragged_edge,
+    }
+    return {
+        **{name: math.sqrt(share) for name, share in edge.items()},
+        "extra_background": found.extra_background.area / limits.extra_background,
+        "missing_part": found.missing_part.area / limits.missing_part,
+    }
+
+
+def quality(found: Findings, limits: AuditLimits) -> float:
+    """Score in [0, 1]: 1 / (1 + the sum of all burdens); 0 for an empty or full mask.
+
+    1 is a mask without a defect, 0.5 one at the border of category 2.
+    """
+    return 0.0 if blank(found, limits) else 1 / (1 + sum(burden(found, limits).values()))
 
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+REASON_LEAST = 0.25  # smaller burdens are no reason
 
 
 def judge(found: Findings, limits: AuditLimits) -> tuple[int, list[str]]:
@@ -101,38 +131,47 @@ def judge(found: Findings, limits: AuditLimits) -> tuple[int, list[str]]:
     if empty_or_full:
         return 3, [empty_or_full]
     gap, spots, holes = found.gap, found.spots, found.holes
-    has_gap = gap.length >= limits.gap_fixable
-    frayed = has_gap and found.ragged_edge >= limits.ragged_severe
-    severe = frayed or (
-        gap.length >= limits.gap_severe
-        or gap.wide_length >= limits.wide_gap_severe
-        or gap.pocket >= limits.pocket_severe
-        or spots.area >= limits.spots_severe
-        or holes.area >= limits.holes_severe
+    rim = f" ({gap.width:.0f} px wide over {gap.length:.0f} px)" if gap.length else ""
+    words = {
+        "hair_gap": f"hair gap, {gap.sure_area:.0f} px{rim}",
+        "spots": f"{_counted(spots.count, 'spot')}, {spots.area:.0f} px",
+        "holes": f"{_counted(holes.count, 'hole')}, {holes.area:.0f} px",
+        "extra_background": f"extra background, {found.extra_background.area:.0f} px",
+        "missing_part": f"missing part, {found.missing_part.area:.0f} px",
+        "ragged_edge": f"ragged edge {found.ragged_edge:.2f}",
+    }
+    burdens = burden(found, limits)
+    total = sum(burdens.values())
+    if total < 1:
+        return 1, []
+    ranked = sorted(burdens, key=lambda name: -burdens[name])
+    return (3 if total >= limits.severe else 2), [words[name] for name in ranked if burdens[name] >= REASON_LEAST]
+
+
+def label_quality(mask: Mask, expected: Floats) -> float:
+    """Label quality in [0, 1] by cleanlab's soft minimum over the pixels (Lad & Mueller, "Estimating label quality
+    and errors in semantic segmentation data via any model", 2023), at a height of 160 px."""
+    from cleanlab.segmentation.rank import get_label_quality_scores
+
+    size = (max(1, round(mask.shape[1] * LABEL_HEIGHT / mask.shape[0])), LABEL_HEIGHT)
+    label = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
+    person = np.clip(cv2.resize(expected, size, interpolation=cv2.INTER_AREA), 0.001, 0.999)
+    scores, _ = get_label_quality_scores(
+        label[None].astype(np.int64), np.stack([1 - person, person])[None], method="softmin", verbose=False
     )
-    reasons = []
-    if has_gap or gap.wide_length >= limits.wide_gap_severe:
-        reasons.append(f"hair gap {gap.width:.0f} px over {gap.length:.0f} px")
-    if gap.pocket >= limits.pocket_severe:
-        reasons.append(f"background pocket, {gap.pocket:.0f} px")
-    if frayed:
-        reasons.append(f"ragged edge {found.ragged_edge:.2f}")
-    if spots.area >= limits.spots_fixable:
-        reasons.append(f"{_counted(spots.count, 'spot')}, {spots.area:.0f} px")
-    if holes.area >= limits.holes_fixable:
-        reasons.append(f"{_counted(holes.count, 'hole')}, {holes.area:.0f} px")
-    return (3 if severe else 2 if reasons else 1), reasons
+    return float(scores[0])
 
 
-def read_pair(images_dir: Path, masks_dir: Path, stem: str) -> tuple[RGB, Mask]:
-    """Read STEM.jpg from both folders; UserError if the sizes differ."""
-    image, mask = read_image(images_dir / f"{stem}.jpg"), read_mask(masks_dir / f"{stem}.jpg")
+def read_case(jpg_dir: Path, folds_dir: Path, stem: str) -> Case:
+    """Read images/STEM.jpg, masks/STEM.jpg and the out-of-fold STEM.png; UserError if the sizes differ."""
+    photo, label = jpg_dir / "images" / f"{stem}.jpg", jpg_dir / "masks" / f"{stem}.jpg"
+    image, mask = read_image(photo), read_mask(label)
     if image.shape[:2] != mask.shape:
         raise UserError(
-            f"{masks_dir / stem}.jpg: mask is {mask.shape[1]}x{mask.shape[0]}, its photo "
-            f"{image.shape[1]}x{image.shape[0]}; run `dvc repro` to convert them anew"
+            f"{label}: mask is {mask.shape[1]}x{mask.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}; "
+            "run `dvc repro` to convert them anew"
         )
-    return image, mask
+    return Case(image, mask, read_probability(folds_dir / f"{stem}.png", mask.shape))
 
 
 def mask_stems(masks_dir: str | Path) -> list[str]:
@@ -143,30 +182,34 @@ def mask_stems(masks_dir: str | Path) -> list[str]:
     return stems
 
 
-def _row(stem: str, images_dir: Path, masks_dir: Path, limits: AuditLimits) -> dict[str, Any]:
-    found = inspect(*read_pair(images_dir, masks_dir, stem), limits)
+def _row(stem: str, jpg_dir: Path, folds_dir: Path, limits: AuditLimits) -> dict[str, Any]:
+    case = read_case(jpg_dir, folds_dir, stem)
+    found = inspect(case, limits)
     category, reasons = judge(found, limits)
     return {
         "stem": stem,
         "coverage": found.coverage,
+        "hair_gap": found.gap.sure_area,
+        "gap_width": found.gap.width,
+        "gap_length": found.gap.length,
+        "wide_gap_length": found.gap.wide_length,
         "spots": found.spots.count,
         "spots_area": found.spots.area,
         "holes": found.holes.count,
         "holes_area": found.holes.area,
-        "gap_width": found.gap.width,
-        "gap_length": found.gap.length,
-        "wide_gap_length": found.gap.wide_length,
-        "extra_background": found.gap.pocket,
+        "extra_background": found.extra_background.area,
+        "missing_part": found.missing_part.area,
         "ragged_edge": found.ragged_edge,
         "quality": quality(found, limits),
+        "label_quality": label_quality(case.mask, case.expected),
         "suggested": category,
         "reasons": "; ".join(reasons),
     }
 
 
 def audit(
-    images_dir: str | Path,
-    masks_dir: str | Path,
+    jpg_dir: str | Path,
+    folds_dir: str | Path,
     out_csv: str | Path,
     sheets_dir: str | Path,
     limits: AuditLimits,
@@ -175,14 +218,17 @@ def audit(
 ) -> pd.DataFrame:
     """Measure every mask, write a row each to `out_csv`, draw the `worst` into `sheets_dir`.
 
-    Columns: stem, the measures (px at 320 px height; coverage and ragged_edge without unit), quality in
-    [0, 1], suggested category, reasons. Photos are read one at a time in each worker process.
+    Columns: stem, the measures (px at 320 px height; coverage and ragged_edge without unit), quality and
+    cleanlab's label_quality in [0, 1], suggested category, reasons, near_duplicates (stems, by space).
+    Photos are read one at a time in each worker process.
     """
     from personseg.sheets import write_sheets
 
-    images_dir, masks_dir = Path(images_dir), Path(masks_dir)
-    row = partial(_row, images_dir=images_dir, masks_dir=masks_dir, limits=limits)
-    scores = pd.DataFrame(parallel_map(row, mask_stems(masks_dir), workers, "audit"))
+    jpg_dir, folds_dir = Path(jpg_dir), Path(folds_dir)
+    row = partial(_row, jpg_dir=jpg_dir, folds_dir=folds_dir, limits=limits)
+    scores = pd.DataFrame(parallel_map(row, mask_stems(jpg_dir / "masks"), workers, "audit"))
+    folds = read_table(folds_dir / "folds.csv").set_index("stem")
+    scores["near_duplicates"] = folds["near_duplicates"].reindex(scores["stem"]).fillna("").to_numpy()
     write_table(out_csv, scores)
-    write_sheets(images_dir, masks_dir, scores, sheets_dir, limits, worst)
+    write_sheets(jpg_dir, folds_dir, scores, sheets_dir, limits, worst)
     return scores

@@ -60,8 +60,10 @@ def build_augmentation(params: Mapping[str, Any]) -> Compose:
     )
 
 
-def one_of_or_none(*transforms: A.BasicTransform) -> A.OneOf:
+def one_of_or_none(*transforms: A.BasicTransform) -> A.OneOf | A.NoOp:
     """Apply at most one transform, each with its own probability `p` (their sum must not pass 1)."""
     total = sum(transform.p for transform in transforms)
+    if total == 0:
+        return A.NoOp()
     # OneOf normalises its members' p to choose among them; its own p is the chance that any is applied.
     return A.OneOf(list(transforms), p=min(1.0, total))

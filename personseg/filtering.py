@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from personseg.audit import AuditLimits, read_pair
+from personseg.audit import AuditLimits, read_case
 from personseg.categories import read_categories
 from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, read_table, write_table
@@ -27,15 +27,16 @@ class _Job:
     category: int
 
 
-def _keep(job: _Job, jpg_dir: Path, out_dir: Path, limits: AuditLimits, repair_category_2: bool) -> tuple[bool, str]:
+def _keep(
+    job: _Job, jpg_dir: Path, folds_dir: Path, out_dir: Path, limits: AuditLimits, repair_category_2: bool
+) -> tuple[bool, str]:
     """Write one pair if it is kept; return whether it is, and the repair in words."""
     image_path, mask_path = jpg_dir / "images" / f"{job.stem}.jpg", jpg_dir / "masks" / f"{job.stem}.jpg"
     done = ""
     if job.category == 2:
         if not repair_category_2:
             return False, ""
-        image, mask = read_pair(image_path.parent, mask_path.parent, job.stem)
-        mended, steps = repair(image, mask, limits)
+        mended, steps = repair(read_case(jpg_dir, folds_dir, job.stem), limits)
         if not steps:
             return False, UNDONE
         done = "; ".join(steps)
@@ -49,6 +50,7 @@ def _keep(job: _Job, jpg_dir: Path, out_dir: Path, limits: AuditLimits, repair_c
 
 def filter_masks(
     jpg_dir: str | Path,
+    folds_dir: str | Path,
     scores_csv: str | Path,
     categories_csv: str | Path | None,
     out_dir: str | Path,
@@ -79,7 +81,8 @@ def filter_masks(
     with fresh_folder(out_dir) as folder:
         for name in ("images", "masks"):
             (folder / name).mkdir()
-        work = partial(_keep, jpg_dir=jpg_dir, out_dir=folder, limits=limits, repair_category_2=repair)
+        shared = {"jpg_dir": jpg_dir, "folds_dir": Path(folds_dir), "out_dir": folder, "limits": limits}
+        work = partial(_keep, repair_category_2=repair, **shared)
         outcome = dict(zip((job.stem for job in chosen), parallel_map(work, chosen, workers, "filter"), strict=True))
         rows = []
         for job in jobs:

@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
-from personseg.audit import AuditLimits, blank, inspect, judge, quality
+from personseg.audit import AuditLimits, Case, blank, inspect, judge, quality
 from personseg.defects import HEIGHT, Gap
 from personseg.images import RGB, Mask
 
-SMOOTH = 5  # px at 320 px height: median filter along a trimmed contour
+BESIDE = 3.0  # px at 320 px height: how far beside a gap the matte may move the contour
+KNOWN = 10.0  # px at 320 px height: sure person and background shown to the matting around that
 MOST_CHANGED = 0.08  # share of the mask; a repair that changes more is no local edit
+MATTING_HEIGHT = 640  # px; larger photos are matted at this height
 
 
-def trim_gap(mask: Mask, gap: Gap) -> Mask:
-    """Take the rim away and smooth the new contour, only inside and within 3 px of the rim.
+def _distance(where: Mask) -> np.ndarray:
+    return cv2.distanceTransform((~where).astype(np.uint8), cv2.DIST_L2, 5)
+
+
+def _matte(image: RGB, mask: Mask, gap: Mask, scale: float) -> Mask:
+    """Person (bool HxW) by closed-form matting, thresholded at 0.5, where it is unknown: in and beside the gap.
+
+    Levin, Lischinski, Weiss, "A closed-form solution to natural image matting", PAMI 2008 (pymatting).
+    """
+    from pymatting import estimate_alpha_cf
+
+    person = mask & ~gap
+    trimap = person.astype(np.float64)
+    trimap[_distance(gap) <= BESIDE * scale] = 0.5
+    trimap[~mask] = 0  # the label never calls a person background, but for holes
+    # The contour between gap and person is what is looked for; the gap itself is sure but near it.
+    trimap[gap & (_distance(person) > BESIDE * scale)] = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the convergence of its preconditioner
+        alpha = estimate_alpha_cf(image.astype(np.float64) / 255, trimap)
+    return np.asarray(alpha >= 0.5)
+
+
+def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
+    """Pull the contour to the hair: a matte decides inside the gap and within 3 px of it.
 
     Pieces the cut leaves detached go with it.
     """
     scale = mask.shape[0] / HEIGHT
-    cut = mask & ~gap.where
-    size = max(3, 2 * round(SMOOTH * scale / 2) + 1)
-    smooth = cv2.medianBlur(cut.astype(np.uint8), min(size, 255)) > 0
-    distance = cv2.distanceTransform((~gap.where).astype(np.uint8), cv2.DIST_L2, 5)
-    trimmed = np.where(distance <= 3 * scale, smooth & mask, mask)
+    rows, columns = np.nonzero(gap.where)
+    margin = int((BESIDE + KNOWN) * scale)
+    window = (
+        slice(max(0, rows.min() - margin), rows.max() + margin + 1),
+        slice(max(0, columns.min() - margin), columns.max() + margin + 1),
+    )
+    part, shrink = mask[window], min(1.0, MATTING_HEIGHT / mask.shape[0])
+    if shrink < 1:
+        size = tuple(max(1, round(length * shrink)) for length in part.shape[::-1])
+        small = (
+            cv2.resize(values.astype(np.uint8), size, interpolation=how)
+            for values, how in (
+                (image[window], cv2.INTER_AREA),
+                (part, cv2.INTER_NEAREST),
+                (gap.where[window], cv2.INTER_NEAREST),
+            )
+        )
+        photo, label, rim = small
+        matte = _matte(np.asarray(photo, dtype=np.uint8), label > 0, rim > 0, scale * shrink)
+        person = cv2.resize(matte.astype(np.uint8), part.shape[::-1], interpolation=cv2.INTER_LINEAR) > 0
+    else:
+        person = _matte(image[window], part, gap.where[window], scale)
+    trimmed = mask.copy()
+    trimmed[window] = np.where(_distance(gap.where[window]) <= BESIDE * scale, person & part, part)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(trimmed.astype(np.uint8), connectivity=8)
     # A component of the cut mask stays if it is the largest, or was a component of its own before.
     before, was = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
@@ -36,13 +83,14 @@ def trim_gap(mask: Mask, gap: Gap) -> Mask:
     return np.asarray(keep[labels])
 
 
-def repair(image: RGB, mask: Mask, limits: AuditLimits) -> tuple[Mask, list[str]]:
-    """Mend a mask (bool HxW); return the mask and the steps done, in words.
+def repair(case: Case, limits: AuditLimits) -> tuple[Mask, list[str]]:
+    """Mend a mask; return the mask (bool HxW) and the steps done, in words.
 
     The result is kept only if the audit finds it better than before and in category 1, and if at most
     8 % of the mask changed; otherwise the mask comes back unchanged, with no steps.
     """
-    before = inspect(image, mask, limits)
+    mask = case.mask
+    before = inspect(case, limits)
     if blank(before, limits):
         return mask, []
     steps = []
@@ -53,12 +101,12 @@ def repair(image: RGB, mask: Mask, limits: AuditLimits) -> tuple[Mask, list[str]
     if before.holes.count:
         mended = mended | before.holes.where
         steps.append(f"holes filled ({before.holes.count}, {before.holes.area:.0f} px)")
-    if before.gap.length:
-        mended = trim_gap(mended, before.gap)
+    if before.gap.where.any():
+        mended = trim_gap(case.image, mended, before.gap)
         steps.append(f"hair gap trimmed ({before.gap.width:.0f} px over {before.gap.length:.0f} px)")
     if not steps or (mended != mask).sum() > MOST_CHANGED * mask.sum():
         return mask, []
-    after = inspect(image, mended, limits)
+    after = inspect(replace(case, mask=mended), limits)
     if judge(after, limits)[0] > 1 or quality(after, limits) <= quality(before, limits):
         return mask, []
     return mended, steps

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from personseg.errors import UserError
-from personseg.files import write_json
+from personseg.files import sha256_file, write_json
+
+
+def fingerprint(values: Any, data: Iterable[Path]) -> str:
+    """Hash what decides an outcome: params (JSON values), data files and the library's code; state of anything
+    else is void."""
+    digest = hashlib.sha256(json.dumps(values).encode())
+    for path in [*data, *sorted(Path(__file__).parent.rglob("*.py"))]:
+        digest.update(f"{path.name}:{sha256_file(path)}\n".encode())
+    return digest.hexdigest()
 
 
 @contextmanager

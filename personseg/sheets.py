@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
-from personseg.audit import AuditLimits, Findings, inspect, read_pair
+from personseg.audit import AuditLimits, Findings, inspect, read_case
 from personseg.files import fresh_folder
 from personseg.images import RGB, Mask, write_image
 
@@ -21,7 +21,13 @@ PHOTO_WIDTH = 360
 CAPTION = 74
 MARGIN = 8
 CONTOUR = (0, 255, 80)
-COLOURS = {"hair gap": (255, 40, 40), "spot": (255, 0, 255), "hole": (0, 180, 255)}
+COLOURS = {
+    "hair gap": (255, 40, 40),
+    "spot": (255, 0, 255),
+    "hole": (0, 180, 255),
+    "extra background": (255, 160, 0),
+    "missing part": (90, 90, 255),
+}
 PAPER, INK, FAINT = (250, 250, 250), (20, 20, 20), (110, 110, 110)
 
 
@@ -38,7 +44,13 @@ def overlay(image: RGB, mask: Mask, found: Findings, scale: float) -> RGB:
     """Draw the mask's contour and its defects, coloured by kind, on the photo enlarged by `scale`."""
     size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
     canvas = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-    areas = {"hair gap": found.gap.where, "spot": found.spots.where, "hole": found.holes.where}
+    areas = {
+        "hair gap": found.gap.where,
+        "spot": found.spots.where,
+        "hole": found.holes.where,
+        "extra background": found.extra_background.where,
+        "missing part": found.missing_part.where,
+    }
     for kind, where in areas.items():
         area = _enlarged(where, size)
         canvas[area] = (canvas[area] * 0.45 + np.array(COLOURS[kind]) * 0.55).astype(np.uint8)
@@ -82,8 +94,8 @@ def _legend(width: int) -> RGB:
 
 
 def write_sheets(
-    images_dir: str | Path,
-    masks_dir: str | Path,
+    jpg_dir: Path,
+    folds_dir: Path,
     scores: pd.DataFrame,
     out_dir: str | Path,
     limits: AuditLimits,
@@ -99,10 +111,10 @@ def write_sheets(
         for sheet in range(math.ceil(len(chosen) / per_sheet)):
             tiles = []
             for row in chosen[sheet * per_sheet : (sheet + 1) * per_sheet]:
-                image, mask = read_pair(Path(images_dir), Path(masks_dir), str(row["stem"]))
+                case = read_case(jpg_dir, folds_dir, str(row["stem"]))
                 title = f"{row['stem']}   quality {row['quality']:.3f}   category {row['suggested']}"
                 reasons = row["reasons"] if isinstance(row["reasons"], str) else ""
-                tiles.append(_tile(image, mask, inspect(image, mask, limits), title, reasons))
+                tiles.append(_tile(case.image, case.mask, inspect(case, limits), title, reasons))
             columns = min(COLUMNS, len(tiles))
             tiles += [np.full_like(tiles[0], PAPER[0])] * (-len(tiles) % columns)
             rows = [np.hstack(tiles[at : at + columns]) for at in range(0, len(tiles), columns)]

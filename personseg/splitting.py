@@ -2,68 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
-from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from personseg.duplicates import duplicate_groups
 from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, read_table, write_table
-from personseg.parallel import parallel_map
 from personseg.splits import NAMES
-
-HASH_BITS = 64
-
-
-def perceptual_hash(stem: str, images: Path) -> int:
-    """64-bit perceptual hash (DCT of the grey image, imagehash.phash) of `images`/STEM.jpg."""
-    import imagehash
-    from PIL import Image
-
-    with Image.open(images / f"{stem}.jpg") as image:
-        return int(str(imagehash.phash(image)), 16)
-
-
-def near_duplicates(hashes: Sequence[int], distance: int) -> list[tuple[int, int]]:
-    """Return index pairs whose 64-bit hashes differ in at most `distance` bits.
-
-    Of distance + 1 slices of the bits at least one must be equal (pigeonhole), so only hashes that
-    share a slice are compared: near-linear instead of quadratic.
-    """
-    edges = [HASH_BITS * i // (distance + 1) for i in range(distance + 2)]
-    pairs: set[tuple[int, int]] = set()
-    for low, high in pairwise(edges):
-        buckets: dict[int, list[int]] = defaultdict(list)
-        for index, value in enumerate(hashes):
-            buckets[(value >> low) & ((1 << (high - low)) - 1)].append(index)
-        for members in buckets.values():
-            for a, b in combinations(members, 2):
-                if (hashes[a] ^ hashes[b]).bit_count() <= distance:
-                    pairs.add((a, b))
-    return sorted(pairs)
-
-
-def group(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    """Connected components of `count` items under `pairs` (union-find), each and all in ascending order."""
-    parent = list(range(count))
-
-    def find(item: int) -> int:
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    for a, b in pairs:
-        low, high = sorted((find(a), find(b)))
-        parent[high] = low
-    groups: dict[int, list[int]] = defaultdict(list)
-    for item in range(count):
-        groups[find(item)].append(item)
-    return list(groups.values())
 
 
 def assign(groups: Sequence[Sequence[int]], val: int, test: int, seed: int) -> dict[str, list[int]]:
@@ -97,9 +45,8 @@ def split(
             f"split: {len(stems)} kept pairs cannot give train, val and test at val_fraction {val_fraction:g}"
             f" and test_fraction {test_fraction:g}; add photos or change the fractions"
         )
-    hashes = list(parallel_map(partial(perceptual_hash, images=clean / "images"), stems, workers, "hash"))
-    pairs = near_duplicates(hashes, distance)
-    sides = assign(group(len(stems), pairs), val, test, seed)
+    groups = duplicate_groups(clean / "images", stems, distance, workers)
+    sides = assign(groups, val, test, seed)
     if empty := [name for name in NAMES if not sides[name]]:
         raise UserError(
             f"split: {empty[0]} would be empty: groups of near-duplicates are larger than it; add other photos,"
@@ -109,4 +56,4 @@ def split(
         for name in NAMES:
             table = pd.DataFrame({"stem": sorted((stems[i] for i in sides[name]), key=natural_key)})
             write_table(temporary / f"{name}.csv", table)
-    return {**{name: len(sides[name]) for name in NAMES}, "near_duplicate_pairs": len(pairs)}
+    return {**{name: len(sides[name]) for name in NAMES}, "near_duplicates": len(stems) - len(groups)}

@@ -6,8 +6,8 @@ from stages.common import Params, run
 
 def main(params: Params) -> None:
     audit(
-        images_dir="data/jpg/images",
-        masks_dir="data/jpg/masks",
+        jpg_dir="data/jpg",
+        folds_dir="data/folds",
         out_csv="data/audit/scores.csv",
         sheets_dir="data/audit/sheets",
         limits=AuditLimits(**params.audit.limits.model_dump()),

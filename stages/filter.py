@@ -9,6 +9,7 @@ from stages.common import Params, run
 def main(params: Params) -> None:
     counts = filter_masks(
         jpg_dir="data/jpg",
+        folds_dir="data/folds",
         scores_csv="data/audit/scores.csv",
         categories_csv=f"data/categories/{params.data.name}.csv",
         out_dir="data/clean",

@@ -59,27 +59,37 @@ class Convert(Section):
     workers: Positive
 
 
+class Folds(Section):
+    seed: Natural
+    count: Annotated[int, Field(ge=2)]
+    epochs: Positive
+    batch_size: Positive
+    learning_rate: Annotated[float, Field(gt=0)]
+    encoder: str
+    weights: str
+    decoder_channels: Annotated[list[Positive], Field(min_length=5, max_length=5)]
+    input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
+    hash_distance: Annotated[int, Field(ge=0, le=32)]
+    workers: Positive
+
+
 class AuditLimits(Section):
     coverage_min: Probability
     coverage_max: Probability
-    spots_fixable: Annotated[float, Field(gt=0)]
-    spots_severe: Annotated[float, Field(gt=0)]
-    holes_fixable: Annotated[float, Field(gt=0)]
-    holes_severe: Annotated[float, Field(gt=0)]
     gap_width: Annotated[float, Field(gt=0, le=14)]
-    gap_fixable: Annotated[float, Field(gt=0)]
-    gap_severe: Annotated[float, Field(gt=0)]
     wide_gap_width: Annotated[float, Field(gt=0, le=14)]
-    wide_gap_severe: Annotated[float, Field(gt=0)]
-    ragged_severe: Annotated[float, Field(gt=1)]
-    pocket_severe: Annotated[float, Field(gt=0)]
+    hair_gap: Annotated[float, Field(gt=0)]
+    spots: Annotated[float, Field(gt=0)]
+    holes: Annotated[float, Field(gt=0)]
+    ragged_edge: Annotated[float, Field(gt=0)]
+    extra_background: Annotated[float, Field(gt=0)]
+    missing_part: Annotated[float, Field(gt=0)]
+    severe: Annotated[float, Field(gt=1)]
 
     @model_validator(mode="after")
     def limits_rise(self) -> Self:
         self.must_rise("coverage_min", "coverage_max")
         self.must_rise("gap_width", "wide_gap_width")
-        for name in ("spots", "holes", "gap"):
-            self.must_rise(f"{name}_fixable", f"{name}_severe")
         return self
 
 
@@ -209,6 +219,7 @@ class Params(Section):
     data: Data
     sample: Sample
     convert: Convert
+    folds: Folds
     audit: Audit
     filter: Filter
     split: Split

@@ -1,13 +1,11 @@
 """train: the network of section model, trained as section train says, with the best weights by val IoU."""
 
-import hashlib
-import json
 from pathlib import Path
 
-from personseg.files import sha256_file, write_json, write_table
+from personseg.files import write_json, write_table
 from personseg.model import build_model, save_model
 from personseg.model_config import ModelConfig
-from personseg.resume import resume_folder
+from personseg.resume import fingerprint, resume_folder
 from personseg.splits import read_split
 from personseg.training import seed_everything, train_network
 from personseg.weights import normalisation
@@ -16,21 +14,14 @@ from stages.common import Params, run
 CLEAN, SPLITS = Path("data/clean"), Path("data/splits")
 
 
-def fingerprint(params: Params) -> str:
-    """Hash all that decides the outcome: params, data and code; resume state of anything else is void."""
-    digest = hashlib.sha256(json.dumps([params.model.model_dump(), params.train.model_dump()]).encode())
-    code = sorted(Path("personseg").glob("*.py"))
-    for path in [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), *code]:
-        digest.update(f"{path}:{sha256_file(path)}\n".encode())
-    return digest.hexdigest()
-
-
 def main(params: Params) -> None:
     section = params.model
     architecture = section.model_dump(exclude={"weights", "input_size"})
     architecture["mean"], architecture["std"] = normalisation(section.encoder)
     size = (section.input_size[0], section.input_size[1])
-    with resume_folder(Path(".resume/train"), fingerprint(params)) as state:
+    data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv"))]
+    mark = fingerprint([section.model_dump(), params.train.model_dump()], data)
+    with resume_folder(Path(".resume/train"), mark) as state:
         seed_everything(params.train.seed)  # the decoder starts from random weights
         network = build_model(architecture, section.weights)
         network, history, best = train_network(

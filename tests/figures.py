@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
-from personseg.audit import AuditLimits
+from personseg.audit import AuditLimits, Case
+from personseg.files import write_table
 from personseg.images import RGB, Mask
+from personseg.probability import write_probability
 
 LIMITS = AuditLimits(
     coverage_min=0.005,
     coverage_max=0.995,
-    spots_fixable=20,
-    spots_severe=1500,
-    holes_fixable=20,
-    holes_severe=400,
     gap_width=4,
-    gap_fixable=50,
-    gap_severe=300,
     wide_gap_width=8,
-    wide_gap_severe=80,
-    ragged_severe=1.3,
-    pocket_severe=400,
+    hair_gap=190,
+    spots=100,
+    holes=200,
+    ragged_edge=1.2,
+    extra_background=1500,
+    missing_part=4000,
+    severe=3,
 )
 HAIR, SKIN, SHIRT = (60, 40, 30), (215, 165, 135), (40, 70, 150)
 
@@ -45,6 +49,17 @@ def person(seed: int = 0, scale: int = 1) -> tuple[RGB, Mask]:
     return np.asarray(big, dtype=np.uint8), cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0
 
 
+def expected_of(truth: Mask) -> NDArray[np.float32]:
+    """What a fair small model would predict: the true mask, blurred by 2 px of a photo 320 px high."""
+    sigma = 2 * truth.shape[0] / 320
+    return np.asarray(cv2.GaussianBlur(truth.astype(np.float32), (0, 0), sigma), dtype=np.float32)
+
+
+def case(image: RGB, mask: Mask, truth: Mask) -> Case:
+    """A mask to be judged on its photo, with the prediction of a fair small model."""
+    return Case(image, mask, expected_of(truth))
+
+
 def disc(shape: tuple[int, ...], centre: tuple[int, int], radius: int) -> Mask:
     """A filled disc, centre as (x, y), as bool HxW."""
     return cv2.circle(np.zeros(shape[:2], np.uint8), centre, radius, 1, -1) > 0
@@ -56,3 +71,12 @@ def with_rim(mask: Mask, width: int) -> Mask:
     wide = cv2.dilate(mask.astype(np.uint8), kernel) > 0
     wide[mask.shape[0] * 3 // 8 :] = False
     return np.asarray(mask | wide)
+
+
+def write_folds(folder: Path, truths: dict[str, Mask]) -> None:
+    """What stage folds leaves for masks whose true ones are `truths`, by stem."""
+    folder.mkdir()
+    for stem, truth in truths.items():
+        write_probability(folder / f"{stem}.png", expected_of(truth))
+    table = pd.DataFrame({"stem": list(truths), "fold": 1, "near_duplicates": ""})
+    write_table(folder / "folds.csv", table)

@@ -14,7 +14,7 @@ from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.filtering import UNDONE, filter_masks
 from personseg.images import read_mask, write_image, write_mask
-from tests.figures import LIMITS, disc, person, with_rim
+from tests.figures import LIMITS, disc, person, with_rim, write_folds
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +27,20 @@ def jpg(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "1": mask,
         "2": mask | disc(mask.shape, (25, 60), 6),
         "3": with_rim(mask, 6),
-        "4": with_rim(mask, 11),
+        "4": np.ones_like(mask),
         "5": np.zeros_like(mask),
         "10": mask,
     }
     for stem, each in masks.items():
         write_image(folder / "images" / f"{stem}.jpg", image)
         write_mask(folder / "masks" / f"{stem}.jpg", each)
-    audit(folder / "images", folder / "masks", folder / "scores.csv", folder / "sheets", LIMITS, 1, 0)
+    write_folds(folder / "folds", dict.fromkeys(masks, mask))
+    audit(folder, folder / "folds", folder / "scores.csv", folder / "sheets", LIMITS, 1, 0)
     return folder
 
 
 def clean(jpg: Path, out: Path, categories: Path | None = None, **options: object) -> dict[str, object]:
-    return filter_masks(jpg, jpg / "scores.csv", categories, out, LIMITS, workers=1, **options)  # type: ignore[arg-type]
+    return filter_masks(jpg, jpg / "folds", jpg / "scores.csv", categories, out, LIMITS, workers=1, **options)  # type: ignore[arg-type]
 
 
 def test_suggested_categories(jpg: Path, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_same_bytes_with_any_number_of_workers_and_no_leftovers(jpg: Path, tmp_p
     clean(jpg, tmp_path / "a")
     (tmp_path / "b" / "masks").mkdir(parents=True)
     (tmp_path / "b" / "masks" / "old.jpg").write_bytes(b"old")
-    filter_masks(jpg, jpg / "scores.csv", None, tmp_path / "b", LIMITS, workers=2)
+    filter_masks(jpg, jpg / "folds", jpg / "scores.csv", None, tmp_path / "b", LIMITS, workers=2)
     a, b = (
         {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
         for root in (tmp_path / "a", tmp_path / "b")
@@ -109,6 +110,6 @@ def test_nothing_left_is_a_user_error(jpg: Path, tmp_path: Path) -> None:
 def test_undone_repair_becomes_category_3(jpg: Path, tmp_path: Path) -> None:
     # Limits under which even the mended mask counts as defective.
     strict = replace(LIMITS, coverage_max=0.2)
-    counts = filter_masks(jpg, jpg / "scores.csv", None, tmp_path / "clean", strict, workers=1)
+    counts = filter_masks(jpg, jpg / "folds", jpg / "scores.csv", None, tmp_path / "clean", strict, workers=1)
     assert counts["category"] == {"1": 2, "2": 0, "3": 4}
     assert counts["repair_undone"] == 2

@@ -51,7 +51,7 @@ def test_params_of_the_project_are_valid() -> None:
     assert params.convert.max_reject_fraction == 0.05
 
 
-@pytest.mark.parametrize("key", ["trian", "train.lerning_rate", "train.augment.hflop", "audit.limits.spots"])
+@pytest.mark.parametrize("key", ["trian", "train.lerning_rate", "train.augment.hflop", "audit.limits.spot"])
 def test_unknown_key(tmp_path: Path, key: str) -> None:
     assert message(changed(tmp_path, key, 1)) == f"{key}: unknown key"
 
@@ -133,7 +133,7 @@ def test_impossible_value(tmp_path: Path, key: str, value: Any) -> None:
         ("train.loss", {"focal": -1.0}, "train.loss.focal"),
         ("benchmark.backends", [], "benchmark.backends"),
         ("train.augment.jpeg_quality", [90, 50], "train.augment.jpeg_quality"),
-        ("audit.limits.spots_severe", 1, "audit.limits"),
+        ("audit.limits.wide_gap_width", 1, "audit.limits"),
         ("audit.limits.coverage_max", 0.001, "audit.limits"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from personseg.images import Mask
 from personseg.repair import repair
-from tests.figures import LIMITS, disc, person, with_rim
+from tests.figures import LIMITS, case, disc, person, with_rim
 
 
 def iou(a: Mask, b: Mask) -> float:
@@ -17,7 +17,7 @@ def iou(a: Mask, b: Mask) -> float:
 def test_spots_and_holes_are_mended_exactly() -> None:
     image, mask = person()
     broken = (mask | disc(mask.shape, (25, 60), 6)) & ~disc(mask.shape, (120, 270), 5)
-    mended, steps = repair(image, broken, LIMITS)
+    mended, steps = repair(case(image, broken, mask), LIMITS)
     np.testing.assert_array_equal(mended, mask)
     assert [step.split(" (")[0] for step in steps] == ["spots removed", "holes filled"]
 
@@ -27,7 +27,7 @@ def test_spots_and_holes_are_mended_exactly() -> None:
 def test_hair_gap_is_trimmed_locally(width: int, scale: int) -> None:
     image, mask = person(scale=scale)
     broken = with_rim(mask, width * scale)
-    mended, steps = repair(image, broken, LIMITS)
+    mended, steps = repair(case(image, broken, mask), LIMITS)
     assert steps
     assert steps[0].startswith("hair gap trimmed")
     assert (mended ^ mask).sum() < 0.25 * (broken ^ mask).sum()
@@ -38,7 +38,7 @@ def test_hair_gap_is_trimmed_locally(width: int, scale: int) -> None:
 def test_what_cannot_be_bettered_comes_back_unchanged() -> None:
     image, mask = person()
     for hopeless in (mask, np.zeros_like(mask), np.ones_like(mask)):
-        mended, steps = repair(image, hopeless, LIMITS)
+        mended, steps = repair(case(image, hopeless, mask), LIMITS)
         assert steps == []
         np.testing.assert_array_equal(mended, hopeless)
 
@@ -49,6 +49,6 @@ def test_repair_that_changes_too_much_is_undone() -> None:
     for y in range(20, 300, 16):
         broken |= disc(mask.shape, (20, y), 7) & ~mask
         broken |= disc(mask.shape, (220, y), 7) & ~mask
-    mended, steps = repair(image, broken, LIMITS)
+    mended, steps = repair(case(image, broken, mask), LIMITS)
     assert steps == []
     np.testing.assert_array_equal(mended, broken)

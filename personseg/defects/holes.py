@@ -1,0 +1,113 @@
+"""Parts of the person left out, wholly inside it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from personseg.defects.shared import (
+    Floats,
+    Region,
+    Verdict,
+    connected,
+    depth_of,
+    likeness,
+    log_odds,
+    near,
+    px_scale,
+    to_lab,
+    window_around,
+)
+from personseg.images import RGB, Mask
+
+THINNEST = 1.5  # px; radius of the largest disc in a hole; thinner ones are chinks between strands of hair
+THICKEST = 6.0  # px; beyond it a larger disc says nothing more
+MOST = 400.0  # px: in the PicsArt masks everything larger is a real gap
+SMALLEST = 4.0  # px
+LARGE, LARGE_LEAST = 120.0, 0.7  # px from which a hole must be surer, as filling a real gap costs more; probability
+NEARBY = 50  # px within which colours are compared
+
+# Whether an enclosed piece of background is a hole; the features are explained at `candidate_holes`.
+REAL_HOLE = Verdict(
+    offset=-3.33,
+    weights={
+        "to_person": -3.21,
+        "to_background": 1.25,
+        "expected": 0.69,
+        "thick": -0.45,
+        "expected_x_thick": 0.37,
+        "contrast": -1.01,
+        "expected_around": -1.26,
+        "expected_around_least": 3.81,
+    },
+    least=0.32,
+)
+
+
+def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask, list[float]]]:
+    """Pieces of background enclosed by person or by person and frame, each (bool HxW) with the features of REAL_HOLE.
+
+    to_person, to_background: log of the Lab distance to the nearest colours in the person within 8 px and
+    in the background outside within 50 px; expected: out-of-fold log-odds of person; thick: radius of the
+    largest disc; contrast: distance of its mean colour to that of the person within 4 px, in units of the
+    person's own spread there; expected_around, expected_around_least: out-of-fold log-odds, and least
+    probability, of person in the person within 6 px.
+    """
+    scale = px_scale(mask)
+    labels, stats = connected(~mask, 4)
+    area = stats[:, cv2.CC_STAT_AREA] / scale**2
+    small = (area >= SMALLEST) & (area <= MOST)
+    small[0] = False
+    if not small.any():
+        return []
+    lab = to_lab(image)
+    outside = ~mask & ~small[labels] & ~near(mask, 2 * scale)
+    found = []
+    for label in np.flatnonzero(small):
+        whole = np.asarray(labels == label)
+        window = window_around(whole, int(NEARBY * scale))
+        hole, person, colours = whole[window], mask[window], lab[window]
+        depth = depth_of(hole)
+        thick = float(depth.max()) / scale
+        if thick <= THINNEST:
+            continue
+        distance = depth_of(~hole)
+        ring = person & (distance > 1.5 * scale)
+        to_person, to_background = likeness(colours, hole, ring & (distance <= 8 * scale), outside[window])
+        beside = colours[ring & (distance <= 4 * scale)]
+        middle = colours[depth > scale].mean(axis=0) if (depth > scale).any() else colours[hole].mean(axis=0)
+        contrast = 0.0
+        if len(beside):
+            contrast = float(np.linalg.norm(middle - beside.mean(axis=0)) / (np.linalg.norm(beside.std(axis=0)) + 2))
+        around = expected[window][ring & (distance <= 6 * scale)]
+        sure, broad = float(log_odds(expected[whole].mean())), min(thick, THICKEST)
+        features = [
+            float(np.log(min(to_person, 99) + 0.3)),
+            float(np.log(min(to_background, 99) + 0.3)),
+            sure,
+            broad,
+            sure * broad,
+            contrast,
+            float(log_odds(around.mean())) if around.size else 0.0,
+            float(around.min()) if around.size else 1.0,
+        ]
+        found.append((whole, features))
+    return found
+
+
+def holes(image: RGB, mask: Mask, expected: Floats) -> Region:
+    """Enclosed background that is person.
+
+    A small background component is enclosed by the person, or by it and the frame. A gap between arm and body, a
+    ring of jewellery or a gap between strands of hair is too, and right: so a hole counts only if its colours
+    (see `candidate_holes`) and the out-of-fold prediction (float32 HxW `expected`) say person. Chinks too thin
+    for a disc of 1.5 px radius do not count, nor do holes above 400 px.
+    """
+    where = np.zeros_like(mask)
+    count = 0
+    for piece, features in candidate_holes(image, mask, expected):
+        large = piece.sum() >= LARGE * px_scale(mask) ** 2
+        if REAL_HOLE.probability(features) >= (LARGE_LEAST if large else REAL_HOLE.least):
+            where |= piece
+            count += 1
+    return Region(where, count, float(where.sum()) / px_scale(mask) ** 2)
