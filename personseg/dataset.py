@@ -58,11 +58,15 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochSampler(Sampler[Key]):
-    """Yields (epoch, index) in an order that depends on seed and epoch alone."""
+    """Yields (epoch, index) in an order that depends on seed and epoch alone.
 
-    def __init__(self, length: int, seed: int) -> None:
+    With `weights` an index is drawn with replacement, as often as its weight is large, instead of once an epoch.
+    """
+
+    def __init__(self, length: int, seed: int, weights: Sequence[float] | None = None) -> None:
         self.length = length
         self.seed = seed
+        self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -73,5 +77,8 @@ class EpochSampler(Sampler[Key]):
         return self.length
 
     def __iter__(self) -> Iterator[Key]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = (
+            rng.permutation(self.length) if self.shares is None else rng.choice(self.length, self.length, p=self.shares)
+        )
         return iter([(self.epoch, int(index)) for index in order])

@@ -81,7 +81,7 @@ def filter_masks(
     with fresh_folder(out_dir) as folder:
         for name in ("images", "masks"):
             (folder / name).mkdir()
-        shared = {"jpg_dir": jpg_dir, "folds_dir": Path(folds_dir), "out_dir": folder, "limits": limits}
+        shared: dict[str, Any] = {"jpg_dir": jpg_dir, "folds_dir": Path(folds_dir), "out_dir": folder, "limits": limits}
         work = partial(_keep, repair_category_2=repair, **shared)
         outcome = dict(zip((job.stem for job in chosen), parallel_map(work, chosen, workers, "filter"), strict=True))
         rows = []

@@ -78,9 +78,9 @@ def deal(groups: Sequence[Sequence[int]], folds: int, seed: int) -> NDArray[np.i
 
 
 def _predict_fold(
-    folder: Path, rest: list[str], held_out: list[str], section: Mapping[str, Any], state: Path, out: Path, label: str
+    folder: Path, rest: list[str], held_out: list[str], section: Mapping[str, Any], state: Path, label: str
 ) -> None:
-    """Train on `rest` and write the probability of each photo of `held_out` into `out`."""
+    """Train on `rest` and write the probability of each photo of `held_out` into `state`, beside the checkpoints."""
     size = (section["input_size"][0], section["input_size"][1])
     architecture: dict[str, Any] = {
         "name": "concat_unet",
@@ -101,7 +101,7 @@ def _predict_fold(
     network, _, _ = train_network(network, folder, stems, size, training, state)
     for stem, probability, placement in predict_photos(network, folder / "images", held_out, size, label, 16):
         inner = probability[: placement.inner_height, : placement.inner_width]
-        write_probability(out / f"{stem}.png", np.ascontiguousarray(inner))
+        write_probability(state / f"{stem}.png", np.ascontiguousarray(inner))
 
 
 def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path) -> None:
@@ -132,7 +132,7 @@ def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path
                 kept.mkdir(exist_ok=True)
                 label = f"fold {number + 1} of {count}"
                 print(f"{label}: training on {len(rest)} photos", flush=True)
-                _predict_fold(folder, rest, held_out, section, kept, kept, label)
+                _predict_fold(folder, rest, held_out, section, kept, label)
                 done.touch()
             for stem in held_out:
                 (fresh / f"{stem}.png").write_bytes((kept / f"{stem}.png").read_bytes())

@@ -11,6 +11,7 @@ import numpy as np
 from personseg.audit import AuditLimits, Case, blank, inspect, judge, quality
 from personseg.defects import HEIGHT, Gap
 from personseg.images import RGB, Mask
+from personseg.probability import Floats
 
 BESIDE = 3.0  # px at 320 px height: how far beside a gap the matte may move the contour
 KNOWN = 10.0  # px at 320 px height: sure person and background shown to the matting around that
@@ -18,8 +19,8 @@ MOST_CHANGED = 0.08  # share of the mask; a repair that changes more is no local
 MATTING_HEIGHT = 640  # px; larger photos are matted at this height
 
 
-def _distance(where: Mask) -> np.ndarray:
-    return cv2.distanceTransform((~where).astype(np.uint8), cv2.DIST_L2, 5)
+def _distance(where: Mask) -> Floats:
+    return np.asarray(cv2.distanceTransform((~where).astype(np.uint8), cv2.DIST_L2, 5), dtype=np.float32)
 
 
 def _matte(image: RGB, mask: Mask, gap: Mask, scale: float) -> Mask:
@@ -75,8 +76,8 @@ def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
     # A component of the cut mask stays if it is the largest, or was a component of its own before.
     before, was = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     keep = np.zeros(len(stats), dtype=bool)
-    for label in range(1, before):
-        parts = np.unique(labels[(was == label) & trimmed])
+    for component in range(1, before):
+        parts = np.unique(labels[(was == component) & trimmed])
         if len(parts):
             keep[parts[np.argmax(stats[parts, cv2.CC_STAT_AREA])]] = True
     keep[0] = False

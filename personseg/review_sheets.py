@@ -1,6 +1,7 @@
-"""Sheets for judging masks by eye: photo with the mask's contour beside the person on a flat colour.
+"""Sheets for judging masks by eye: photo with the mask's contour beside the person on a flat colour, whole and
+the upper part enlarged.
 
-    python -m personseg.review_sheets OUT [--data data/jpg] [--scores data/audit/scores.csv] [--per-sheet 3]
+    python -m personseg.review_sheets OUT [--data data/jpg] [--scores data/audit/scores.csv] [--per-sheet 2]
 
 Worst scores first; neither score nor suggestion is drawn, so the look is the viewer's own. OUT gets
 sheet_0001.png ... and sheets.csv, which tells the stems of each sheet from top to bottom.
@@ -18,12 +19,14 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from personseg.defects import largest_component
 from personseg.errors import UserError
 from personseg.files import fresh_folder, read_table, write_table
 from personseg.images import RGB, Mask, read_image, read_mask, write_image
 
 BOX = (480, 360)  # height, width of a drawn photo, in px: 1.5 times the size of the PicsArt set
 CAPTION, MARGIN = 20, 4
+HEAD, MARGIN_SHARE = 0.53, 0.04  # of the frame's height
 CONTOUR, BACKDROP, PAPER, INK = (0, 255, 80), (255, 0, 255), (250, 250, 250), (20, 20, 20)
 
 
@@ -42,6 +45,18 @@ def panels(image: RGB, mask: Mask) -> RGB:
     return tile
 
 
+def upper_part(mask: Mask) -> tuple[slice, slice]:
+    """Window of the upper part of the largest component, where hair is: HEAD of the frame's height, with a margin."""
+    main = largest_component(mask)
+    if not main.any():
+        return slice(None), slice(None)
+    margin = round(MARGIN_SHARE * mask.shape[0])
+    top = max(0, int(np.flatnonzero(main.any(axis=1))[0]) - margin)
+    bottom = min(mask.shape[0], top + round(HEAD * mask.shape[0]))
+    columns = np.flatnonzero(main[top:bottom].any(axis=0))
+    return slice(top, bottom), slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1)
+
+
 def captioned(tile: RGB, text: str) -> RGB:
     """Put a line of text above a tile."""
     strip = Image.new("RGB", (tile.shape[1], CAPTION), PAPER)
@@ -56,8 +71,11 @@ def write_review_sheets(data: Path, stems: list[str], out: Path, per_sheet: int)
         for number, start in enumerate(tqdm(range(0, len(stems), per_sheet), desc="sheets", unit="sheet"), start=1):
             tiles = []
             for stem in stems[start : start + per_sheet]:
-                pair = read_image(data / "images" / f"{stem}.jpg"), read_mask(data / "masks" / f"{stem}.jpg")
-                tiles.append(captioned(panels(*pair), stem))
+                image, mask = read_image(data / "images" / f"{stem}.jpg"), read_mask(data / "masks" / f"{stem}.jpg")
+                head = upper_part(mask)
+                strip = np.full((BOX[0], MARGIN, 3), PAPER, np.uint8)
+                tile = np.hstack([panels(image, mask), strip, panels(image[head], mask[head])])
+                tiles.append(captioned(tile, stem))
                 rows.append({"sheet": f"sheet_{number:04d}.png", "stem": stem})
             write_image(folder / f"sheet_{number:04d}.png", np.vstack(tiles))
         write_table(folder / "sheets.csv", pd.DataFrame(rows))
@@ -68,7 +86,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, default=Path("data/jpg"))
     parser.add_argument("--scores", type=Path, default=Path("data/audit/scores.csv"))
-    parser.add_argument("--per-sheet", type=int, default=3)
+    parser.add_argument("--per-sheet", type=int, default=2)
     parser.add_argument("--fraction", type=float, default=1.0, help="a random share of the masks, for a second look")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

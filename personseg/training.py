@@ -146,7 +146,11 @@ def choose_precision(wanted: str) -> str:
 
 
 def make_loaders(
-    folder: Path, stems: Mapping[str, Sequence[str]], size: tuple[int, int], train: Mapping[str, Any]
+    folder: Path,
+    stems: Mapping[str, Sequence[str]],
+    size: tuple[int, int],
+    train: Mapping[str, Any],
+    weights: Sequence[float] | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any], EpochSampler]:
     """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`."""
     seed, batch_size = train["seed"], min(train["batch_size"], len(stems["train"]))
@@ -158,7 +162,7 @@ def make_loaders(
     }
     train_set = PairDataset(folder, stems["train"], size, augmentation, seed)
     val_set = PairDataset(folder, stems["val"], size)
-    sampler = EpochSampler(len(train_set), seed)
+    sampler = EpochSampler(len(train_set), seed, weights)
     return (
         DataLoader(train_set, batch_size, sampler=sampler, drop_last=True, **shared),
         DataLoader(val_set, train["batch_size"], **shared),
@@ -178,11 +182,13 @@ def train_network(
     size: tuple[int, int],
     train: Mapping[str, Any],
     state: Path,
+    weights: Sequence[float] | None = None,
 ) -> tuple[nn.Module, pd.DataFrame, int]:
     """Train `network` in place on `folder`/{images,masks}/STEM.jpg; return it with the best weights.
 
     `stems` holds the lists `train` and `val`, `size` the input's (H, W), `train` the params section,
-    `state` a folder for checkpoints: a `last.ckpt` found there is gone on from. Returns the network, the
+    `state` a folder for checkpoints: a `last.ckpt` found there is gone on from, `weights` how often each
+    training photo is drawn (one number each; None: once an epoch). Returns the network, the
     history (a row per epoch) and the best epoch by val IoU of the averaged weights.
     """
     seed_everything(train["seed"])
@@ -219,7 +225,7 @@ def train_network(
         enable_model_summary=False,
         gradient_clip_val=train["gradient_clip"] or None,
     )
-    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train)
+    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights)
     last = state / "last.ckpt"
     resumed = last if last.is_file() else None
     if resumed:
@@ -234,9 +240,9 @@ def train_network(
         precision = float32_depthwise(network)
     with precision:
         trainer.fit(task, train_loader, val_loader, ckpt_path=resumed, weights_only=True)
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     prefix = "network."
-    network.load_state_dict({name[len(prefix) :]: v for name, v in weights.items() if name.startswith(prefix)})
+    network.load_state_dict({name[len(prefix) :]: v for name, v in saved.items() if name.startswith(prefix)})
     table = history.table()
     best_epoch = int(table.loc[table["val_iou"].idxmax(), "epoch"])
     return network.to("cpu").eval(), table, best_epoch

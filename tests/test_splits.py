@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personseg import splitting
+from personseg import duplicates
+from personseg.duplicates import group, near_duplicates
 from personseg.errors import UserError
 from personseg.files import natural_key, write_table
 from personseg.images import RGB, write_image
 from personseg.splits import NAMES, read_split
-from personseg.splitting import assign, group, near_duplicates, split
+from personseg.splitting import assign, split
 from stages.params import load_params
 
 PARAMS = load_params(Path(__file__).resolve().parent.parent / "params.yaml").split
@@ -37,7 +38,7 @@ def random_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_stem(stem: str, images: Path) -> int:
         return int(np.random.default_rng(list(stem.encode())).integers(2**64, dtype=np.uint64))
 
-    monkeypatch.setattr(splitting, "perceptual_hash", from_stem)
+    monkeypatch.setattr(duplicates, "perceptual_hash", from_stem)
 
 
 @pytest.mark.usefixtures("random_hashes")
@@ -144,7 +145,7 @@ def test_copies_of_a_photo_land_on_one_side(tmp_path: Path) -> None:
     clean = write_manifest(tmp_path / "clean", stems)
     for seed in range(5):
         counts = split(clean, tmp_path / "out", 0.3, 0.3, PARAMS.hash_distance, seed, 1)
-        assert counts["near_duplicate_pairs"] == 30, "three within each of ten groups, and no strangers"
+        assert counts["near_duplicates"] == 20, "two beside the first in each of ten groups, and no strangers"
         sides = read_split(tmp_path / "out")
         side_of = {stem: name for name in NAMES for stem in sides[name]}
         assert sorted(side_of) == sorted(stems)
@@ -165,7 +166,7 @@ def test_too_few_pairs(count: int, val: float, test: float, tmp_path: Path) -> N
 
 
 def test_groups_too_large_for_three_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splitting, "perceptual_hash", lambda stem, images: 0)
+    monkeypatch.setattr(duplicates, "perceptual_hash", lambda stem, images: 0)
     clean = write_manifest(tmp_path / "clean", [str(number) for number in range(20)])
     with pytest.raises(UserError, match="split: "):
         split(clean, tmp_path / "out", 0.2, 0.2, 4, 1, 1)
