@@ -189,6 +189,8 @@ def _masks(found: Results, options: Options) -> dict[str, Any]:
         "repaired": counts["repaired"],
         "reviewed": counts.get("reviewed"),
         "defects": results.defect_counts(found.scores),
+        "agreement": _agreement(found.audit.get("reviewed_against_suggested")),
+        "planted": _planted(found.audit),
         "worst": [
             {
                 "stem": row["stem"],
@@ -199,6 +201,36 @@ def _masks(found: Results, options: Options) -> dict[str, Any]:
             for row in worst.to_dict("records")
         ],
     }
+
+
+def _agreement(compared: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Confusion of the reviewed list (rows) with the audit's suggestions, and Cohen's kappa of 1 against not 1."""
+    if not compared:
+        return None
+    rows = list(zip(("1", "2", "3"), compared["confusion"], strict=True))
+    return {"rows": rows, "kappa": number(compared["kappa_1_or_not"], 2), "masks": compared["masks"]}
+
+
+def _planted(audit: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the audit found of the defects planted in a generated sample, and what the repair did."""
+    if "planted" not in audit:
+        return None
+    rows = [
+        (kind.replace("_", " "), scores["planted"], *(_share(scores[key]) for key in ("precision", "recall")))
+        for kind, scores in audit["planted"].items()
+    ]
+    repair = audit["repair"]
+    return {
+        "rows": rows,
+        "repaired": repair["repaired"],
+        "harmed": repair["harmed"],
+        "before": _share(repair["iou_before"], 4),
+        "after": _share(repair["iou_after"], 4),
+    }
+
+
+def _share(value: float | None, digits: int = 2) -> str:
+    return MISSING if value is None else number(value, digits)
 
 
 def _training(found: Results) -> list[tuple[str, str]]:

@@ -46,6 +46,7 @@ class Results:
 
     root: Path
     mask_counts: Mapping[str, Any]  # metrics/filter.json
+    audit: Mapping[str, Any]  # metrics/audit.json
     split: Mapping[str, int]
     train: Mapping[str, Any]
     iou: Mapping[str, Any]
@@ -93,13 +94,14 @@ def read_results(root: str | Path, backends: Sequence[str]) -> Results:
     """Read the results under `root` (the project's folder).
 
     `backends` are the rows of the timing table, in order. UserError if a file that every run writes is
-    missing or damaged; rejected.csv, export.json, env.json and the benchmark files may be missing.
+    missing or damaged; audit.json, rejected.csv, export.json, env.json and the benchmark files may be missing.
     """
     root = Path(root)
     metrics, rejected = root / "metrics", root / "data/jpg/rejected.csv"
     return Results(
         root=root,
         mask_counts=read_json(metrics / "filter.json"),
+        audit=_optional_json(metrics / "audit.json"),
         split=read_json(metrics / "split.json"),
         train=read_json(metrics / "train.json"),
         iou=read_json(metrics / "iou.json"),

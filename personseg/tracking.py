@@ -139,6 +139,9 @@ def _metrics(found: Results) -> dict[str, float | None]:
     for key in ("repaired", "kept", "reviewed"):
         values[f"clean/{key}"] = found.mask_counts.get(key)
     values["clean/masks"] = found.pairs
+    values["audit/kappa_1_or_not"] = found.audit.get("reviewed_against_suggested", {}).get("kappa_1_or_not")
+    for kind, scores in found.audit.get("planted", {}).items():
+        values |= {f"audit/{kind}_{name}": scores[name] for name in ("precision", "recall")}
     for split, images in found.split.items():
         values[f"split/{split}"] = images
     for backend, row in found.measured.items():

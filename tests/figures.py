@@ -23,7 +23,7 @@ LIMITS = AuditLimits(
     spots=100,
     holes=200,
     ragged_edge=1.2,
-    extra_background=1500,
+    extra_background=3000,
     missing_part=4000,
     severe=3,
 )
