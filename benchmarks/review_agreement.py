@@ -1,4 +1,4 @@
-"""How far two looks at the masks agree, and the looks with the audit's suggestions.
+"""How far the looks at the masks agree with each other, with the list they made, and with the audit's suggestions.
 
     python -m benchmarks.review_agreement [--scores SCORES.csv] [--folder results/picsart/review]
 
@@ -23,21 +23,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--scores", type=Path, default=Path("results/picsart/data/audit/scores.csv"))
     parser.add_argument("--folder", type=Path, default=Path("results/picsart/review"))
+    parser.add_argument("--reviewed", type=Path, default=Path("data/categories/picsart.csv"))
     arguments = parser.parse_args()
     try:
         suggested = read_table(arguments.scores).set_index("stem")["suggested"].astype(int)
-        looks = (read_categories(arguments.folder / f"{name}.csv", suggested.index) for name in ("first", "second"))
-        first, second = (pd.Series({stem: review.category for stem, review in look.items()}) for look in looks)
-        if missing := set(suggested.index) - set(first.index):
-            raise UserError(f"{arguments.folder}/first.csv: no review of {len(missing)} masks, as {min(missing)}")
-        result = {
-            "counts": {str(category): int((first == category).sum()) for category in (1, 2, 3)},
-            "first_against_second": agreement(first[second.index], second),
-            "first_against_suggested": agreement(first, suggested[first.index]),
-        }
+        paths = {name: arguments.folder / f"{name}.csv" for name in ("first", "second", "third", "fresh")}
+        looks = {"suggested": suggested}
+        for name, path in (paths | {"reviewed": arguments.reviewed}).items():
+            reviews = read_categories(path, suggested.index)
+            looks[name] = pd.Series({stem: review.category for stem, review in reviews.items()})
+        for name in ("first", "reviewed"):
+            if missing := set(suggested.index) - set(looks[name].index):
+                raise UserError(f"{name} look: no review of {len(missing)} masks, as {min(missing)}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    pairs = (
+        ("first", "second"),
+        ("first", "third"),
+        ("reviewed", "fresh"),
+        ("suggested", "fresh"),
+        ("first", "suggested"),
+        ("reviewed", "suggested"),
+    )
+    result = {
+        "counts": {str(category): int((looks["reviewed"] == category).sum()) for category in (1, 2, 3)},
+        **{
+            f"{a}_against_{b}": agreement(looks[a][shared], looks[b][shared])
+            for a, b in pairs
+            for shared in [looks[a].index.intersection(looks[b].index)]
+        },
+    }
     for name, value in result.items():
         print(name, value)
     write_json(arguments.folder / "agreement.json", result)

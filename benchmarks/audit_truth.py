@@ -1,0 +1,69 @@
+"""Score audit and repair on freshly generated pictures whose planted defects are known.
+
+    python -m benchmarks.audit_truth FOLDER --seed 901 [--count 300]
+
+Makes FOLDER/raw, jpg, folds, scores.csv and clean as the stages would, with the params of this project, and prints
+what stage check writes into metrics/audit.json. What exists in FOLDER is not made again. Seeds 100, 200 and 555 are
+those the audit's constants were fitted on (benchmarks/defect_fit.py); any other is unseen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from personseg.audit import AuditLimits, audit
+from personseg.convert import convert
+from personseg.errors import UserError
+from personseg.files import write_json
+from personseg.filtering import filter_masks
+from personseg.folds import out_of_fold
+from personseg.planted import score_planted
+from personseg.resume import fingerprint, resume_folder
+from personseg.sample import generate
+from stages.params import load_params
+
+
+def score(folder: Path, seed: int, count: int) -> dict[str, Any]:
+    """Make the set and score it; the result of `score_planted`."""
+    params = load_params()
+    folder.mkdir(parents=True, exist_ok=True)
+    raw, jpg, folds = folder / "raw", folder / "jpg", folder / "folds"
+    if not raw.is_dir():
+        generate(raw, count, seed, params.sample.defect_fraction)
+    if not jpg.is_dir():
+        section = params.convert
+        pixels = int(section.max_megapixels * 1e6)
+        convert(raw, jpg, section.jpeg_quality, pixels, section.max_reject_fraction, section.workers)
+    if not folds.is_dir():
+        values = params.folds.model_dump()
+        with resume_folder(folder / "resume", fingerprint(values, [jpg / "manifest.csv"])) as state:
+            out_of_fold(jpg, folds, values, state)
+    limits = AuditLimits(**params.audit.limits.model_dump())
+    audit(jpg, folds, folder / "scores.csv", folder / "sheets", limits, params.audit.workers, worst=0)
+    filter_masks(jpg, folds, folder / "scores.csv", None, folder / "clean", limits, workers=params.filter.workers)
+    return score_planted(jpg, folds, raw / "truth", folder / "clean", limits, params.audit.workers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--out", type=Path, help="also write the result there, as JSON")
+    arguments = parser.parse_args()
+    try:
+        result = score(arguments.folder, arguments.seed, arguments.count)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    print(json.dumps(result, indent=2))
+    if arguments.out:
+        write_json(arguments.out, {"seed": arguments.seed, "count": arguments.count, **result})
+
+
+if __name__ == "__main__":
+    main()
