@@ -73,6 +73,10 @@ def filter_masks(
     scores = read_table(scores_csv)
     suggested = dict(zip(scores["stem"], scores["suggested"].astype(int), strict=True))
     reviews = read_categories(categories_csv, suggested) if categories_csv else {}
+    if reviews and (missing := [stem for stem in sorted(suggested, key=natural_key) if stem not in reviews]):
+        print(
+            f"{categories_csv}: no row for {len(missing)} of {len(suggested)} masks, as {missing[0]}: suggestions hold"
+        )
     jobs = [
         _Job(stem, reviews[stem].category if stem in reviews else suggested[stem])
         for stem in sorted(suggested, key=natural_key)

@@ -79,6 +79,15 @@ def write_finished(root: Path) -> Path:
     _csv(root / "data/clean/manifest.csv", pd.DataFrame({"stem": stems[:kept], "category": 1, "kept": 1}))
     counts = {"category": {"1": 90, "2": 41, "3": 29}, "repaired": 30, "kept": kept, "reviewed": 12}
     _json(root / "metrics/filter.json", counts)
+    planted = {
+        "spots": {"precision": 0.975, "recall": 0.9, "planted": 40, "found": 36, "findings": 40, "right": 39},
+        "holes": {"precision": None, "recall": None, "planted": 0, "found": 0, "findings": 0, "right": 0},
+    }
+    repair = {"repaired": 30, "iou_before": 0.95, "iou_after": 0.99125, "mended": 28, "harmed": 2}
+    confusion = [[6, 1, 0], [1, 2, 1], [0, 0, 1]]
+    compared = {"masks": 12, "kappa": 0.6, "kappa_1_or_not": 0.66667, "confusion": confusion}
+    audit = {"reviewed_against_suggested": compared, "planted": planted, "repair": repair}
+    _json(root / "metrics/audit.json", audit)
     _json(root / "metrics/split.json", split)
     for name in split:
         _csv(root / f"data/splits/{name}.csv", pd.DataFrame({"stem": stems[: split[name]]}))

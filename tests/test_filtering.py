@@ -66,10 +66,11 @@ def test_suggested_categories(jpg: Path, tmp_path: Path) -> None:
     assert (jpg / "images" / "1.jpg").stat().st_nlink == 1
 
 
-def test_reviewed_category_beats_the_suggestion(jpg: Path, tmp_path: Path) -> None:
+def test_reviewed_category_beats_the_suggestion(jpg: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reviewed = tmp_path / "set.csv"
     write_categories(reviewed, [Review("1", 3), Review("4", 1), Review("10", 2)])
     counts = clean(jpg, tmp_path / "clean", reviewed)
+    assert f"{reviewed}: no row for 3 of 6 masks, as 2: suggestions hold" in capsys.readouterr().out
     # 10 is clean: sent to repair by the reviewer, nothing is found to mend, so it is left out.
     assert counts["category"] == {"1": 1, "2": 2, "3": 3}
     assert (counts["repair_undone"], counts["reviewed"], counts["suggested"]) == (1, 3, 3)

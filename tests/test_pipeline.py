@@ -18,6 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SHRUNK = {
     "sample.count": 30,
     "sample.defect_fraction": 0.3,
+    "folds.count": 2,
+    "folds.epochs": 1,
+    "folds.batch_size": 4,
+    "folds.decoder_channels": [16, 16, 8, 8, 8],
+    "folds.input_size": [64, 64],
     "split.val_fraction": 0.2,
     "split.test_fraction": 0.2,
     "model.decoder_channels": [32, 16, 16, 8, 8],

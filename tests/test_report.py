@@ -72,6 +72,22 @@ def test_page_is_one_file_that_needs_no_network(project: Path, tmp_path: Path) -
     assert "prefers-color-scheme: dark" in html and 'name="viewport"' in html
 
 
+def test_what_the_audit_found_stands_in_both_reports(project: Path, tmp_path: Path) -> None:
+    html, markdown = rendered(project, tmp_path)
+    for row in ("| reviewed as | suggested 1 | 2 | 3 |", "| 2 | 1 | 2 | 1 |", "| spots | 40 | 0.97 | 0.90 |"):
+        assert row in markdown
+    assert "| holes | 0 | – | – |" in markdown
+    for text in (html, markdown):
+        assert "0.67" in text
+        assert "a mean IoU with the exact mask of 0.9500 to 0.9912 and left 2 worse" in text
+    (root := tmp_path / "without").mkdir()
+    write_finished(root)
+    (root / "metrics/audit.json").unlink()
+    for text in rendered(root, tmp_path):
+        assert "reviewed as" not in text
+        assert "planted defect" not in text
+
+
 def test_charts_take_all_their_colours_from_the_page(project: Path, tmp_path: Path) -> None:
     html, _ = rendered(project, tmp_path)
     drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
