@@ -11,7 +11,6 @@ are kept in `.resume/cleaning` and not repeated. Writes one row per variant and 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from personseg.errors import UserError
+from personseg.errors import UserError, one_line_errors
 from personseg.files import natural_key, read_json, read_table, write_json, write_table
+from personseg.filtering import UNDONE
 from personseg.images import read_mask
 from personseg.metrics import boundary_iou, counts, iou
 from personseg.model import build_model
 from personseg.prediction import predict_photos
 from personseg.training import seed_everything, train_network
-from personseg.weights import normalisation
+from stages.params import load_params
 
 SIZE = (256, 192)
 ENCODER = "tu-tf_efficientnet_lite0"
@@ -89,7 +88,6 @@ def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int
     training = {**params["train"], "seed": seed, "epochs": epochs, "patience": epochs}
     architecture = {name: value for name, value in section.items() if name not in ("weights", "input_size")}
     architecture |= {"encoder": ENCODER}
-    architecture["mean"], architecture["std"] = normalisation(ENCODER)
     seed_everything(seed)
     network = build_model(architecture, section["weights"])
     # Val masks are of category 1, the same in both folders.
@@ -100,12 +98,11 @@ def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int
 
 def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
     """Train and score every variant; finished ones are read from `.resume/cleaning`."""
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    params = load_params().model_dump()
     manifest = read_table(CLEAN / "manifest.csv").set_index("stem")
     scores = read_table("data/audit/scores.csv").set_index("stem")
     # The filter calls a mask that it could not repair category 3; here it is still what the reviewer said.
-    undone = manifest["repair"].fillna("").str.startswith("undone")
-    scores["category"] = manifest["category"].where(~undone, 2)
+    scores["category"] = manifest["category"].where(manifest["repair"] != UNDONE, 2)
     val, test, held_out = hold_out(manifest, scores)
     rows = []
     for seed in seeds:
@@ -135,11 +132,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--out", type=Path, default=Path("results/picsart/cleaning.csv"))
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         table = measure(arguments.steps, arguments.seeds, arguments.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     print(table.drop(columns=["seed", "steps"]).groupby("variant", sort=False).agg(["mean", "min", "max"]).to_string())
 
 

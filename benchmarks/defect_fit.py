@@ -5,6 +5,9 @@
 Each SET is a folder made by `python -m benchmarks.audit_truth`: raw/ (the generated sample), jpg/ and folds/.
 Prints the constants REAL_GAP, REAL_HOLE and REAL_EXTRA of personseg/defects/, and for some probabilities the
 precision and recall among candidates over ten folds.
+
+The present constants come of seeds 100, 200 and 555 with 400, 300 and 300 pictures, whose folds were made with
+folds.input_size [192, 160] and 8, 9 and 9 epochs: other params give other constants.
 """
 
 from __future__ import annotations

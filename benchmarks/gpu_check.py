@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from personseg.environment import gpu
-from personseg.errors import UserError
+from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
 from stages.params import load_params
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/gpu"), help="folder for BACKEND.json")
     arguments = parser.parse_args()
     rows: dict[str, Row] = {}
-    try:
+    with one_line_errors():
         require_gpu()
         for name in BACKENDS:
             print(f"{name} ...", file=sys.stderr, flush=True)
@@ -153,9 +153,6 @@ def main() -> None:
             write_json(arguments.out / f"{name}.json", rows[name])
         print(table(rows))
         check(rows, arguments.max_differ)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

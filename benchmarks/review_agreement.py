@@ -8,14 +8,13 @@ Cohen's kappa (scikit-learn) of the three categories, and of category 1 against 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from personseg.agreement import agreement
 from personseg.categories import read_categories
-from personseg.errors import UserError
+from personseg.errors import UserError, one_line_errors
 from personseg.files import read_table, write_json
 
 
@@ -25,7 +24,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("results/picsart/review"))
     parser.add_argument("--reviewed", type=Path, default=Path("data/categories/picsart.csv"))
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         suggested = read_table(arguments.scores).set_index("stem")["suggested"].astype(int)
         paths = {name: arguments.folder / f"{name}.csv" for name in ("first", "second", "third", "fresh")}
         looks = {"suggested": suggested}
@@ -35,9 +34,6 @@ def main() -> None:
         for name in ("first", "reviewed"):
             if missing := set(suggested.index) - set(looks[name].index):
                 raise UserError(f"{name} look: no review of {len(missing)} masks, as {min(missing)}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     pairs = (
         ("first", "second"),
         ("first", "third"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from personseg.cpu import float32_depthwise, keep_freed_memory
 from personseg.environment import cpu_model
-from personseg.errors import UserError
+from personseg.errors import one_line_errors
 from personseg.files import write_json
 from personseg.losses import WeightedLoss
 from personseg.model import build_model, report_unet
@@ -188,11 +187,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--out", type=Path, default=Path("results/picsart/training_cost.json"))
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         result = measure(arguments.rounds, arguments.threads)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     print(table(result))
     write_json(arguments.out, result)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from personseg.errors import UserError
+from personseg.errors import one_line_errors
 
 app = typer.Typer(help="Cut people out of photos.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -72,8 +72,5 @@ def info(model: Annotated[Path, typer.Argument(help="Folder of the trained model
 
 def main() -> None:
     """Run the command; a user's error is one line and exit code 1."""
-    try:
+    with one_line_errors():
         app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)

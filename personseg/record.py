@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from personseg.errors import UserError
+from personseg.errors import UserError, one_line_errors
 from personseg.files import fresh_folder, natural_key, read_json, write_json
 from personseg.report import Options, render
 from personseg.results import read_results
@@ -138,11 +137,8 @@ def record(root: str | Path, target: str | Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m personseg.record", description=__doc__)
     parser.add_argument("target", type=Path, help="folder to write, e.g. results/picsart")
-    try:
+    with one_line_errors():
         record(Path(), parser.parse_args().target)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ sheet_0001.png ... and sheets.csv, which tells the stems of each sheet from top 
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
@@ -20,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from personseg.defects import largest_component
-from personseg.errors import UserError
+from personseg.errors import one_line_errors
 from personseg.files import fresh_folder, read_table, write_table
 from personseg.images import RGB, Mask, read_image, read_mask, write_image
 
@@ -90,14 +89,11 @@ def main() -> None:
     parser.add_argument("--fraction", type=float, default=1.0, help="a random share of the masks, for a second look")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    try:
+    with one_line_errors():
         scores = read_table(arguments.scores).sort_values("quality", kind="stable")
         if arguments.fraction < 1:
             scores = scores.sample(frac=arguments.fraction, random_state=arguments.seed)
         write_review_sheets(arguments.data, scores["stem"].tolist(), arguments.out, arguments.per_sheet)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,21 @@ def test_sampler_shuffles_anew_each_epoch_and_repeats_for_the_same():
     assert list(sampler) == first
 
 
+def test_weighted_sampler_draws_as_often_as_the_weights_say():
+    sampler = EpochSampler(4, seed=5, weights=[0, 1, 1, 2])
+    drawn = [index for epoch in range(500) for _, index in (sampler.set_epoch(epoch), list(sampler))[1]]
+    shares = np.bincount(drawn, minlength=4) / len(drawn)
+    np.testing.assert_allclose(shares, [0, 0.25, 0.25, 0.5], atol=0.05)
+    sampler.set_epoch(0)
+    assert list(sampler) == list(sampler)
+
+
+def test_a_group_of_augmentations_can_be_turned_off():
+    off = TRAIN["augment"] | {"hue_saturation": 0, "gray": 0, "blur": 0, "noise": 0}
+    photo = np.full((32, 32, 3), 90, np.uint8)
+    assert build_augmentation(off)(image=photo, mask=photo[..., 0])["image"].shape == photo.shape
+
+
 def test_all_six_augmentations_of_the_report_are_there():
     text = repr(build_augmentation(TRAIN["augment"]))
     for name in ("HorizontalFlip", "VerticalFlip", "ElasticTransform", "Affine", "ImageCompression"):
