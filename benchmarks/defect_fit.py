@@ -32,7 +32,7 @@ from personseg.defects.shared import Verdict
 from personseg.files import read_table
 from personseg.images import Mask, read_mask
 from personseg.parallel import parallel_map
-from personseg.planted import OVERLAP, planted_pieces
+from personseg.planted import OVERLAP, own_and_other, planted_pieces
 
 Candidates = list[tuple[Mask, list[float]]]
 Rows = list[tuple[str, list[float], bool]]
@@ -66,9 +66,7 @@ def _rows(stem: str, folder: Path) -> Rows:
     planted = planted_pieces(case.mask, read_mask(folder / f"raw/truth/{stem}.png"), table[table["stem"] == stem])
     rows: Rows = []
     for kind, (candidates, _) in KINDS.items():
-        own, other = np.zeros_like(case.mask), np.zeros_like(case.mask)
-        for piece in planted:
-            (own if piece.kind == kind else other)[piece.where] = True
+        own, other = own_and_other(planted, kind, case.mask.shape)
         for where, features in candidates(case):
             size = where.sum()
             if (where & other).sum() < OVERLAP * size:

@@ -20,6 +20,7 @@ from personseg.files import fresh_folder, sha256_file, write_json
 from personseg.geometry import letterbox
 from personseg.images import read_image
 from personseg.model import load_model
+from personseg.model_config import read_config
 from personseg.quantize import quantize_onnx, quantize_openvino
 from personseg.runtimes import MANIFEST_FILE, Backend, Unavailable, make_runtime
 from personseg.runtimes.onnxruntime import OnnxRuntime
@@ -97,7 +98,7 @@ class Exporter:
 
     def __init__(self, model_folder: Path, folder: Path, images: list[NDArray[np.uint8]], threads: int) -> None:
         self.model_folder, self.folder, self.images, self.threads = model_folder, folder, images, threads
-        self.threshold = load_model(model_folder)[1].threshold
+        self.threshold = read_config(model_folder).threshold
         reference = make_runtime("pytorch_fp32")
         reference.load(model_folder, folder, threads)
         self.reference = [reference.infer(image) for image in images[:COMPARED]]
@@ -195,7 +196,7 @@ def export(model_folder: Path, out_folder: Path, photos: Sequence[Path], threads
     """
     if not photos:
         raise UserError("export: no training photo to calibrate int8 with; look at data/splits/train.csv")
-    config = load_model(model_folder)[1]
+    config = read_config(model_folder)
     size = config.input_size
     images = [letterbox(read_image(photo), size)[0][None] for photo in photos]
     with fresh_folder(out_folder) as folder:

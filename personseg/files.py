@@ -78,13 +78,13 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV; column `stem` is text even where stems are numbers. A missing or damaged file is a UserError."""
+    """Read a CSV; columns of stems are text even where stems are numbers. A missing or damaged file is a UserError."""
     import pandas as pd
 
     try:
         # Only an empty cell is missing, and in `stem` not even that: a photo may be called `NA`.
         missing = {column: [""] for column in pd.read_csv(path, nrows=0).columns if column != "stem"}
-        return pd.read_csv(path, dtype={"stem": str}, keep_default_na=False, na_values=missing)
+        return pd.read_csv(path, dtype={"stem": str, "near_duplicates": str}, keep_default_na=False, na_values=missing)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro` to make it") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

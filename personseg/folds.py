@@ -22,7 +22,6 @@ from personseg.model import build_model
 from personseg.prediction import predict_photos
 from personseg.probability import write_probability
 from personseg.training import seed_everything, train_network
-from personseg.weights import normalisation
 
 # What the training of a fold needs beside section `folds`: a short one-cycle on light augmentation.
 TRAINING: dict[str, Any] = {
@@ -90,7 +89,6 @@ def _predict_fold(
         "dropout": DROPOUT,
         "attention": None,
     }
-    architecture["mean"], architecture["std"] = normalisation(section["encoder"])
     keys = ("seed", "epochs", "batch_size", "learning_rate", "workers")
     training = {**TRAINING, **{key: section[key] for key in keys}, "patience": section["epochs"]}
     aside = max(1, round(VAL_SHARE * len(rest)))

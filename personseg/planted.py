@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import pandas as pd
 from personseg.audit import AuditLimits, Findings, inspect, mask_stems, read_case
 from personseg.files import read_table
 from personseg.images import Mask, read_mask
+from personseg.metrics import counts, iou
 from personseg.parallel import parallel_map
 
 # What counts, planted and found alike: px, for hair gaps width and length of the rim.
@@ -77,6 +78,14 @@ def planted_pieces(mask: Mask, truth: Mask, rows: pd.DataFrame) -> list[Piece]:
     return pieces
 
 
+def own_and_other(planted: Sequence[Piece], kind: str, shape: tuple[int, ...]) -> tuple[Mask, Mask]:
+    """Pixels (bool HxW) planted as defects of this kind, and of any other."""
+    own, other = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for piece in planted:
+        (own if piece.kind == kind else other)[piece.where] = True
+    return own, other
+
+
 def match(found: Mask, planted: Sequence[Piece], kind: str) -> Tally:
     """Compare the pixels found for a kind of defect (bool HxW) with the planted pieces of a picture.
 
@@ -84,9 +93,7 @@ def match(found: Mask, planted: Sequence[Piece], kind: str) -> Tally:
     this kind, and not counted if half of it is planted of another kind, or if it is too small to count.
     """
     same = [piece for piece in planted if piece.kind == kind]
-    own, other = np.zeros_like(found), np.zeros_like(found)
-    for piece in planted:
-        (own if piece.kind == kind else other)[piece.where] = True
+    own, other = own_and_other(planted, kind, found.shape)
     smallest = SMALLEST.get(kind, SMALLEST_GAP)
     findings = right = 0
     for finding in _pieces(found):
@@ -108,13 +115,15 @@ def _found(findings: Findings) -> dict[str, Mask]:
     }
 
 
-def _iou(mask: Mask, truth: Mask) -> float:
-    union = int((mask | truth).sum())
-    return float((mask & truth).sum() / union) if union else 1.0
-
-
 def _score_one(
-    stem: str, jpg: Path, folds: Path, truth: Path, clean: Path | None, limits: AuditLimits, rows: pd.DataFrame
+    stem: str,
+    jpg: Path,
+    folds: Path,
+    truth: Path,
+    clean: Path,
+    repaired: Set[str],
+    limits: AuditLimits,
+    rows: pd.DataFrame,
 ) -> dict[str, Any]:
     case = read_case(jpg, folds, stem)
     exact = read_mask(truth / f"{stem}.png")
@@ -122,9 +131,9 @@ def _score_one(
     found = _found(inspect(case, limits))
     row: dict[str, Any] = {kind: match(where, planted, kind) for kind, where in found.items()}
     row["planted"] = len(planted)
-    if clean is not None:
+    if stem in repaired:
         mended = read_mask(clean / "masks" / f"{stem}.jpg")
-        row["before"], row["after"] = _iou(case.mask, exact), _iou(mended, exact)
+        row["before"], row["after"] = (iou(*counts(mask, exact)[:3]) for mask in (case.mask, mended))
         row["changed"] = float((mended ^ case.mask).sum() / max(1, case.mask.sum()))
     return row
 
@@ -155,18 +164,15 @@ def score_planted(
     table = read_table(truth / "truth.csv")
     manifest = read_table(clean / "manifest.csv").set_index("stem")
     repaired = {stem for stem, row in manifest.iterrows() if row["kept"] == 1 and row["category"] == 2}
-    stems = mask_stems(jpg / "masks")
-    shared: dict[str, Any] = {"jpg": jpg, "folds": folds, "truth": truth, "limits": limits, "rows": table}
-    mended = [stem for stem in stems if stem in repaired]
-    others = [stem for stem in stems if stem not in repaired]
-    rows_mended = list(parallel_map(partial(_score_one, clean=clean, **shared), mended, workers, "repaired"))
-    rows_others = list(parallel_map(partial(_score_one, clean=None, **shared), others, workers, "others"))
-    rows = rows_mended + rows_others
+    score = partial(
+        _score_one, jpg=jpg, folds=folds, truth=truth, clean=clean, repaired=repaired, limits=limits, rows=table
+    )
+    rows = list(parallel_map(score, mask_stems(jpg / "masks"), workers, "check"))
     kinds = ("spots", "hair_gap", "holes", "extra_background")
     clean_rows = [row for row in rows if not row["planted"]]
     changed = [row["changed"] for row in clean_rows if row.get("changed", 0) > 0]
     return {
         "planted": {kind: sum((row[kind] for row in rows), Tally()).scores() for kind in kinds},
-        "repair": _repair_scores(rows_mended),
+        "repair": _repair_scores([row for row in rows if "after" in row]),
         "untouched": {"masks": len(clean_rows), "changed": len(changed), "most_changed": max(changed, default=0.0)},
     }

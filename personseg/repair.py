@@ -10,17 +10,13 @@ import numpy as np
 
 from personseg.audit import AuditLimits, Case, blank, inspect, judge, quality
 from personseg.defects import HEIGHT, Gap
+from personseg.defects.shared import near, window_around
 from personseg.images import RGB, Mask
-from personseg.probability import Floats
 
 BESIDE = 3.0  # px at 320 px height: how far beside a gap the matte may move the contour
 KNOWN = 10.0  # px at 320 px height: sure person and background shown to the matting around that
 MOST_CHANGED = 0.08  # share of the mask; a repair that changes more is no local edit
 MATTING_HEIGHT = 640  # px; larger photos are matted at this height
-
-
-def _distance(where: Mask) -> Floats:
-    return np.asarray(cv2.distanceTransform((~where).astype(np.uint8), cv2.DIST_L2, 5), dtype=np.float32)
 
 
 def _matte(image: RGB, mask: Mask, gap: Mask, scale: float) -> Mask:
@@ -32,10 +28,10 @@ def _matte(image: RGB, mask: Mask, gap: Mask, scale: float) -> Mask:
 
     person = mask & ~gap
     trimap = person.astype(np.float64)
-    trimap[_distance(gap) <= BESIDE * scale] = 0.5
+    trimap[near(gap, BESIDE * scale)] = 0.5
     trimap[~mask] = 0  # the label never calls a person background, but for holes
     # The contour between gap and person is what is looked for; the gap itself is sure but near it.
-    trimap[gap & (_distance(person) > BESIDE * scale)] = 0
+    trimap[gap & ~near(person, BESIDE * scale)] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the convergence of its preconditioner
         alpha = estimate_alpha_cf(image.astype(np.float64) / 255, trimap)
@@ -48,12 +44,7 @@ def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
     Pieces the cut leaves detached go with it.
     """
     scale = mask.shape[0] / HEIGHT
-    rows, columns = np.nonzero(gap.where)
-    margin = int((BESIDE + KNOWN) * scale)
-    window = (
-        slice(max(0, rows.min() - margin), rows.max() + margin + 1),
-        slice(max(0, columns.min() - margin), columns.max() + margin + 1),
-    )
+    window = window_around(gap.where, int((BESIDE + KNOWN) * scale))
     part, shrink = mask[window], min(1.0, MATTING_HEIGHT / mask.shape[0])
     if shrink < 1:
         size = tuple(max(1, round(length * shrink)) for length in part.shape[::-1])
@@ -71,7 +62,7 @@ def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
     else:
         person = _matte(image[window], part, gap.where[window], scale)
     trimmed = mask.copy()
-    trimmed[window] = np.where(_distance(gap.where[window]) <= BESIDE * scale, person & part, part)
+    trimmed[window] = np.where(near(gap.where[window], BESIDE * scale), person & part, part)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(trimmed.astype(np.uint8), connectivity=8)
     # A component of the cut mask stays if it is the largest, or was a component of its own before.
     before, was = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -22,25 +21,23 @@ from personseg.defects import largest_component
 from personseg.errors import one_line_errors
 from personseg.files import fresh_folder, read_table, write_table
 from personseg.images import RGB, Mask, read_image, read_mask, write_image
+from personseg.sheets import INK, PAPER, PHOTO_HEIGHT, PHOTO_WIDTH, draw_contour, enlarged
 
-BOX = (480, 360)  # height, width of a drawn photo, in px: 1.5 times the size of the PicsArt set
+BOX = (PHOTO_HEIGHT, PHOTO_WIDTH)
 CAPTION, MARGIN = 20, 4
 HEAD, MARGIN_SHARE = 0.53, 0.04  # of the frame's height
-CONTOUR, BACKDROP, PAPER, INK = (0, 255, 80), (255, 0, 255), (250, 250, 250), (20, 20, 20)
+BACKDROP = (255, 0, 255)
 
 
 def panels(image: RGB, mask: Mask) -> RGB:
     """Draw the photo with the mask's contour, and beside it what the mask keeps, on magenta."""
     scale = min(BOX[0] / mask.shape[0], BOX[1] / mask.shape[1])
-    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
-    photo = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-    large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    cutout = np.where(large[..., None] > 0, photo, np.array(BACKDROP, np.uint8))
-    contours, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(photo, contours, -1, CONTOUR, 1)
+    photo, large = enlarged(image, mask, scale)
+    cutout = np.where(large[..., None], photo, np.array(BACKDROP, np.uint8))
+    draw_contour(photo, large)
     tile = np.full((BOX[0], 2 * BOX[1] + MARGIN, 3), PAPER, np.uint8)
     for left, panel in ((0, photo), (BOX[1] + MARGIN, cutout)):
-        tile[: size[1], left : left + size[0]] = panel
+        tile[: panel.shape[0], left : left + panel.shape[1]] = panel
     return tile
 
 

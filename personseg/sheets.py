@@ -36,14 +36,26 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def _enlarged(mask: Mask, size: tuple[int, int]) -> Mask:
+def _resized(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0)
+
+
+def enlarged(image: RGB, mask: Mask, scale: float) -> tuple[RGB, Mask]:
+    """Resize a photo (uint8 HxWx3), smoothly, and its mask (bool HxW), not smoothed, by the same factor."""
+    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
+    photo = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    return np.asarray(photo, dtype=np.uint8), _resized(mask, size)
+
+
+def draw_contour(canvas: RGB, mask: Mask) -> None:
+    """Draw the mask's contour, outer and inner, one pixel wide, in place."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, contours, -1, CONTOUR, 1)
 
 
 def overlay(image: RGB, mask: Mask, found: Findings, scale: float) -> RGB:
     """Draw the mask's contour and its defects, coloured by kind, on the photo enlarged by `scale`."""
-    size = (max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale)))
-    canvas = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    canvas, outline = enlarged(image, mask, scale)
     areas = {
         "hair gap": found.gap.where,
         "spot": found.spots.where,
@@ -52,11 +64,10 @@ def overlay(image: RGB, mask: Mask, found: Findings, scale: float) -> RGB:
         "missing part": found.missing_part.where,
     }
     for kind, where in areas.items():
-        area = _enlarged(where, size)
+        area = _resized(where, outline.shape[::-1])
         canvas[area] = (canvas[area] * 0.45 + np.array(COLOURS[kind]) * 0.55).astype(np.uint8)
-    contours, _ = cv2.findContours(_enlarged(mask, size).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(canvas, contours, -1, CONTOUR, 1)
-    return np.asarray(canvas, dtype=np.uint8)
+    draw_contour(canvas, outline)
+    return canvas
 
 
 def _wrapped(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> list[str]:

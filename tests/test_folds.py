@@ -88,7 +88,7 @@ def test_no_photo_is_predicted_by_a_network_that_saw_it(
         assert ("0" in rest) == ("1" in rest), "0 and 1 are the same photo"
     table = read_table(tmp_path / "folds/folds.csv")
     assert list(table["stem"]) == sorted(everything)
-    assert list(table["near_duplicates"].fillna("").astype(str).str.removesuffix(".0"))[:3] == ["1", "0", ""]
+    assert list(table["near_duplicates"].fillna(""))[:3] == ["1", "0", ""]
     # What was finished is not done again.
     out_of_fold(jpg, tmp_path / "folds", SECTION, tmp_path / "state")
     assert len(seen) == 3

@@ -131,7 +131,7 @@ def test_benchmark_rows_are_measured_or_say_why_not(project):
 
 def test_report_is_one_page_that_needs_no_network(project):
     page = (project / "report/report.html").read_text(encoding="utf-8")
-    assert "0.9453" in page and f"{read(project, 'metrics/iou.json')['test']['iou']:.3f}" in page
+    assert "0.9453" in page and f"{read(project, 'metrics/iou.json')['test']['iou']:.4f}" in page
     assert "<script src" not in page and 'href="http' not in page.replace('<a href="http', "")
 
 
@@ -199,5 +199,5 @@ def test_faults_of_a_user_are_one_line(project, tmp_path):
     assert not (folder / "data/jpg").exists()
 
     path = folder / "params.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("epochs:", "epoch:"), encoding="utf-8")
-    assert "train.epoch" in one_error_line(run(folder, "dvc", "repro", check=False))
+    path.write_text(path.read_text(encoding="utf-8").replace("  gradient_clip:", "  gradient_clips:"), encoding="utf-8")
+    assert "train.gradient_clips" in one_error_line(run(folder, "dvc", "repro", check=False))
