@@ -5,12 +5,15 @@
 Run it where `dvc repro filter` has run, with a reviewed list. Test and val photos are drawn from category 1 of that
 list; neither they nor their near-duplicates are trained on by any variant. Every variant trains the network of
 section model at a smaller size for the same number of steps; the best epoch is chosen on val. Finished trainings
-are kept in `.resume/cleaning` and not repeated. Writes one row per variant and seed.
+are kept in `.resume/cleaning`, each under a hash of its masks and params, and not repeated. Writes one row per
+variant and seed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +99,16 @@ def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int
     return network
 
 
+def identity(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int, steps: int) -> str:
+    """Hash what decides a training but the code: masks, weights, params."""
+    training = {name: value for name, value in params["train"].items() if name not in ("epochs", "patience", "seed")}
+    values = [variant.stems, val, variant.weights, params["model"], training, seed, steps]
+    digest = hashlib.sha256(json.dumps(values).encode())
+    for stem in [*variant.stems, *val]:
+        digest.update((variant.folder / "masks" / f"{stem}.jpg").read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
     """Train and score every variant; finished ones are read from `.resume/cleaning`."""
     params = load_params().model_dump()
@@ -107,7 +120,7 @@ def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
     rows = []
     for seed in seeds:
         for name, variant in variants(manifest, scores, held_out).items():
-            state = Path(".resume/cleaning") / f"{name.replace(' ', '_')}_{seed}_{steps}"
+            state = Path(".resume/cleaning") / identity(variant, val, params, seed, steps)
             done = state / "row.json"
             if not done.is_file():
                 state.mkdir(parents=True, exist_ok=True)
