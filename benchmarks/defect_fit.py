@@ -6,8 +6,8 @@ Each SET is a folder made by `python -m benchmarks.audit_truth`: raw/ (the gener
 Prints the constants REAL_GAP, REAL_HOLE and REAL_EXTRA of personseg/defects/, and for some probabilities the
 precision and recall among candidates over ten folds.
 
-The present constants come of seeds 100, 200 and 555 with 400, 300 and 300 pictures, whose folds were made with
-folds.input_size [192, 160] and 8, 9 and 9 epochs: other params give other constants.
+The present constants come of seeds 100, 200, 300, 400 and 555 with 240 pictures each and the default params: like
+the default sample, so with folds as weak. Other params give other constants.
 """
 
 from __future__ import annotations

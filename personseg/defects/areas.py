@@ -29,16 +29,16 @@ NEARBY = 20  # px within which colours are compared
 
 # Whether a piece is background taken in; the features are explained at `candidate_extras`.
 REAL_EXTRA = Verdict(
-    offset=-12.2,
+    offset=-8.2,
     weights={
-        "expected": -1.54,
-        "to_background": -0.91,
-        "to_person": 0.64,
-        "area": 1.21,
-        "outer": -0.68,
-        "edge": -1.61,
+        "expected": -1.15,
+        "to_background": -0.67,
+        "to_person": 0.71,
+        "area": 0.66,
+        "outer": -0.53,
+        "edge": -1.76,
     },
-    least=0.3,
+    least=0.4,
 )
 
 

@@ -49,18 +49,18 @@ SMALLEST = 80  # px
 
 # Whether a piece is a gap; the features are explained at `candidate_gaps`.
 REAL_GAP = Verdict(
-    offset=-11.67,
+    offset=-10.58,
     weights={
-        "likelihood": 15.21,
-        "edge": -1.85,
-        "contrast": -0.2,
-        "rim": 2.54,
-        "expected": -0.3,
-        "expected_beside": 0.7,
-        "spread": 0.51,
-        "height": -4.67,
+        "likelihood": 11.85,
+        "edge": -1.99,
+        "contrast": -0.23,
+        "rim": 2.49,
+        "expected": -0.59,
+        "expected_beside": 1.4,
+        "spread": 0.54,
+        "height": -2.39,
     },
-    least=0.35,
+    least=0.38,
 )
 
 

@@ -29,18 +29,19 @@ NEARBY = 50  # px within which colours are compared
 
 # Whether an enclosed piece of background is a hole; the features are explained at `candidate_holes`.
 REAL_HOLE = Verdict(
-    offset=-3.33,
+    offset=-4.24,
     weights={
-        "to_person": -3.21,
-        "to_background": 1.25,
-        "expected": 0.69,
-        "thick": -0.45,
-        "expected_x_thick": 0.37,
-        "contrast": -1.01,
-        "expected_around": -1.26,
-        "expected_around_least": 3.81,
+        "to_person": -3.15,
+        "to_background": 1.43,
+        "expected": 0.74,
+        "thick": 0.29,
+        "expected_x_thick": 0.23,
+        "contrast": -1.1,
+        "expected_around": -1.07,
+        "expected_around_least": 2.11,
+        "at_frame": -3.39,
     },
-    least=0.32,
+    least=0.45,
 )
 
 
@@ -51,7 +52,8 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
     in the background outside within 50 px; expected: out-of-fold log-odds of person; thick: radius of the
     largest disc; contrast: distance of its mean colour to that of the person within 4 px, in units of the
     person's own spread there; expected_around, expected_around_least: out-of-fold log-odds, and least
-    probability, of person in the person within 6 px.
+    probability, of person in the person within 6 px; at_frame: 1 if it touches the frame, where gaps beside an
+    arm end, else 0.
     """
     scale = px_scale(mask)
     labels, stats = connected(~mask, 4)
@@ -90,6 +92,7 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
             contrast,
             float(log_odds(around.mean())) if around.size else 0.0,
             float(around.min()) if around.size else 1.0,
+            float(whole[0].any() or whole[-1].any() or whole[:, 0].any() or whole[:, -1].any()),
         ]
         found.append((whole, features))
     return found
