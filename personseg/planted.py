@@ -63,17 +63,16 @@ def _pieces(where: Mask) -> list[Mask]:
 
 def planted_pieces(mask: Mask, truth: Mask, rows: pd.DataFrame) -> list[Piece]:
     """Find each row of truth.csv (of one picture) among the 8-connected components of mask XOR truth."""
-    components = {}
-    for piece in _pieces(mask ^ truth):
-        y, x = (float(axis.mean()) for axis in np.nonzero(piece))
-        components[(int(piece.sum()), round(x), round(y))] = piece
+    components = [(piece, *(axis.mean() for axis in np.nonzero(piece))) for piece in _pieces(mask ^ truth)]
     pieces = []
     for row in rows.to_dict("records"):
         if row["defect"] == "hair_gap":
             counted = row["gap_px"] >= GAP_WIDTH and row["contour_px"] >= GAP_LENGTH
         else:
             counted = row["size_px"] >= SMALLEST[row["defect"]]
-        piece = components[(row["size_px"], round(row["x"]), round(row["y"]))]
+        # The table's numbers are rounded, so the nearest of this size.
+        same_size = [component for component in components if component[0].sum() == row["size_px"]]
+        piece = min(same_size, key=lambda found: abs(found[1] - row["y"]) + abs(found[2] - row["x"]))[0]
         pieces.append(Piece(row["defect"], piece, bool(counted)))
     return pieces
 
