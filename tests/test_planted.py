@@ -53,8 +53,9 @@ def test_rows_of_truth_are_found_in_the_masks_difference() -> None:
     truth = disc(SHAPE, (50, 50), 30)
     mask = (truth | disc(SHAPE, (8, 8), 4)) & ~disc(SHAPE, (50, 50), 3)
     areas = {name: int(each.sum()) for name, each in (("spots", mask & ~truth), ("holes", truth & ~mask))}
+    # The table gives centres to six digits: 49.9996 may stand there as 50, and 49.4996 as 49.5.
     rows = pd.DataFrame(
-        [("1", "spots", areas["spots"], None, None, 8, 8), ("1", "holes", areas["holes"], None, None, 50, 50)],
+        [("1", "spots", areas["spots"], None, None, 8.5, 8), ("1", "holes", areas["holes"], None, None, 50, 49.5)],
         columns=COLUMNS,
     )
     pieces = planted_pieces(mask, truth, rows)
