@@ -122,7 +122,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-REASON_LEAST = 0.25  # smaller burdens are no reason
+REASON_LEAST = 0.35  # smaller burdens are named only if none is larger
 
 
 def judge(found: Findings, limits: AuditLimits) -> tuple[int, list[str]]:
@@ -145,7 +145,8 @@ def judge(found: Findings, limits: AuditLimits) -> tuple[int, list[str]]:
     if total < 1:
         return 1, []
     ranked = sorted(burdens, key=lambda name: -burdens[name])
-    return (3 if total >= limits.severe else 2), [words[name] for name in ranked if burdens[name] >= REASON_LEAST]
+    reasons = [words[name] for name in ranked if burdens[name] >= REASON_LEAST] or [words[ranked[0]]]
+    return (3 if total >= limits.severe else 2), reasons
 
 
 def label_quality(mask: Mask, expected: Floats) -> float:

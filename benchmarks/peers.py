@@ -1,0 +1,177 @@
+"""The finished model beside MediaPipe's selfie segmenter, on the same photos in the same run.
+
+    python -m benchmarks.peers --mediapipe selfie_segmentation.tflite [--out results/picsart/metrics/peers.json]
+
+Run it where `dvc repro` has run; needs `pip install ai-edge-litert==2.3.0`. Both models get a threshold chosen on the
+cleaned masks of val. They are scored on the cleaned masks of test, and on the raw masks of val and test together (all
+photos that training did not see, with the masks as they came; pooled IoU). Intervals of the difference are paired: the
+same photos are drawn for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from personseg.calibrate import choose_threshold
+from personseg.errors import UserError, one_line_errors
+from personseg.files import sha256_file, write_json
+from personseg.images import RGB, Mask, read_image, read_mask
+from personseg.metrics import ThresholdCounts, boundary_iou, counts, iou
+from personseg.model_config import read_config
+from personseg.postprocess import clean_mask
+from personseg.prediction import predict_pairs
+from personseg.splits import read_split
+from stages.params import load_params
+
+Floats = NDArray[np.float32]
+CLEAN, RAW = Path("data/clean"), Path("data/jpg")
+
+
+class MediaPipe:
+    """The selfie segmenter as a function of a photo: stretched to the network's input, RGB in [0, 1].
+
+    UserError if the file is missing or damaged, or if ai-edge-litert is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise UserError("ai-edge-litert is not installed; run `pip install ai-edge-litert==2.3.0`") from None
+        if not path.is_file():
+            raise UserError(f"{path}: not found; give the path of MediaPipe's selfie_segmentation.tflite")
+        try:
+            self.interpreter = Interpreter(str(path), num_threads=2)
+        except ValueError as error:
+            raise UserError(f"{path}: not a model LiteRT can read ({error})") from None
+        self.interpreter.allocate_tensors()
+        self.input, self.output = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
+
+    def __call__(self, image: RGB) -> Floats:
+        """Probability of person, float32 HxW, of a photo (uint8 HxWx3)."""
+        height, width = self.input["shape"][1:3]
+        small = cv2.resize(image, (int(width), int(height)), interpolation=cv2.INTER_AREA)
+        self.interpreter.set_tensor(self.input["index"], small[None].astype(np.float32) / 255)
+        self.interpreter.invoke()
+        probability = self.interpreter.get_tensor(self.output["index"])[0, ..., 0]
+        return cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Counts (int64 [N, 3]: tp, fp, fn) and boundary IoU (float64 [N]) of N photos."""
+
+    counts: NDArray[np.int64]
+    boundary: NDArray[np.float64]
+
+    def summary(self) -> dict[str, float]:
+        """Pooled IoU, and the means over photos."""
+        return {
+            "iou": iou(*self.counts.sum(axis=0).tolist()),
+            "iou_imagewise": float(np.mean([iou(*row) for row in self.counts.tolist()])),
+            "boundary_iou": float(self.boundary.mean()),
+        }
+
+
+def score(predictions: Iterable[tuple[Mask, Mask]]) -> Scores:
+    """Score pairs of predicted and true mask."""
+    rows = [(counts(predicted, truth)[:3], boundary_iou(predicted, truth)) for predicted, truth in predictions]
+    return Scores(np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows]))
+
+
+def difference(ours: Scores, theirs: Scores, resamples: int, seed: int) -> dict[str, Any]:
+    """Ours less theirs with 95 % intervals by bootstrap, the same photos drawn for both."""
+
+    def pooled(scores: Scores, drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+        total = np.array([scores.counts[rows].sum(axis=0) for rows in drawn], dtype=np.float64)
+        return total[:, 0] / np.maximum(total.sum(axis=1), 1)
+
+    number = len(ours.counts)
+    drawn = np.random.default_rng(seed).integers(0, number, size=(resamples, number))
+    values = {
+        "iou": pooled(ours, drawn) - pooled(theirs, drawn),
+        "boundary_iou": (ours.boundary - theirs.boundary)[drawn].mean(axis=1),
+    }
+    mine, other = ours.summary(), theirs.summary()
+    return {
+        name: {
+            "difference": mine[name] - other[name],
+            "ci95_low": float(np.quantile(value, 0.025)),
+            "ci95_high": float(np.quantile(value, 0.975)),
+        }
+        for name, value in values.items()
+    }
+
+
+def _pairs_of(peer: MediaPipe, folder: Path, stems: list[str], label: str) -> Iterator[tuple[Floats, Mask]]:
+    for stem in tqdm(stems, desc=label, unit="img", mininterval=1.0):
+        yield peer(read_image(folder / "images" / f"{stem}.jpg")), read_mask(folder / "masks" / f"{stem}.jpg")
+
+
+def compare(model: Path, mediapipe: Path, splits: Path, resamples: int, seed: int) -> dict[str, Any]:
+    """Score both models; the content of peers.json."""
+    stems, config, peer = read_split(splits), read_config(model), MediaPipe(mediapipe)
+    totals = ThresholdCounts()
+    for probability, truth in _pairs_of(peer, CLEAN, stems["val"], "mediapipe, threshold on val"):
+        totals.update(probability, truth)
+    threshold = choose_threshold(totals)
+    sizes = config.postprocess.model_dump()
+    sets = {"test": (CLEAN, stems["test"]), "raw_val_test": (RAW, stems["val"] + stems["test"])}
+    scores = {
+        "ours": {
+            name: score(
+                (clean_mask(probability > config.threshold, **sizes), truth)
+                for _, probability, truth in predict_pairs(model, folder, members, f"ours, {name}")
+            )
+            for name, (folder, members) in sets.items()
+        },
+        "mediapipe": {
+            name: score(
+                (probability > threshold, truth)
+                for probability, truth in _pairs_of(peer, folder, members, f"mediapipe, {name}")
+            )
+            for name, (folder, members) in sets.items()
+        },
+    }
+    result: dict[str, Any] = {
+        name: {
+            "threshold": {"ours": config.threshold, "mediapipe": threshold}[name],
+            **{f"{where}_{key}": value for where, its in both.items() for key, value in its.summary().items()},
+        }
+        for name, both in scores.items()
+    }
+    result["difference"] = {
+        name: difference(scores["ours"][name], scores["mediapipe"][name], resamples, seed) for name in sets
+    }
+    result["images"] = {name: len(members) for name, (_, members) in sets.items()}
+    result["mediapipe"]["sha256"] = sha256_file(mediapipe)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--mediapipe", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=Path("models/person"))
+    parser.add_argument("--splits", type=Path, default=Path("data/splits"))
+    parser.add_argument("--out", type=Path, default=Path("results/picsart/metrics/peers.json"))
+    arguments = parser.parse_args()
+    with one_line_errors():
+        section = load_params().evaluate
+        result = compare(arguments.model, arguments.mediapipe, arguments.splits, section.bootstrap, section.seed)
+        write_json(arguments.out, result)
+    for name in ("ours", "mediapipe"):
+        print(name, {key: round(value, 4) for key, value in result[name].items() if isinstance(value, float)})
+    print("difference", result["difference"])
+
+
+if __name__ == "__main__":
+    main()
