@@ -155,17 +155,21 @@ def make_loaders(
     """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`."""
     seed, batch_size = train["seed"], min(train["batch_size"], len(stems["train"]))
     augmentation = build_augmentation(train["augment"])
-    shared: dict[str, Any] = {
-        "num_workers": train["workers"],
-        "persistent_workers": train["workers"] > 0,
-        "pin_memory": torch.cuda.is_available(),
-    }
+
+    def shared(workers: int) -> dict[str, Any]:
+        return {
+            "num_workers": workers,
+            "persistent_workers": workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
     train_set = PairDataset(folder, stems["train"], size, augmentation, seed)
     val_set = PairDataset(folder, stems["val"], size)
     sampler = EpochSampler(len(train_set), seed, weights)
     return (
-        DataLoader(train_set, batch_size, sampler=sampler, drop_last=True, **shared),
-        DataLoader(val_set, train["batch_size"], **shared),
+        DataLoader(train_set, batch_size, sampler=sampler, drop_last=True, **shared(train["workers"])),
+        # Each worker costs half a gigabyte; without augmentation one keeps up.
+        DataLoader(val_set, train["batch_size"], **shared(min(1, train["workers"]))),
         sampler,
     )
 
