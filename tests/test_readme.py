@@ -1,4 +1,4 @@
-"""The README's figures are the recorded ones, and its commands exist."""
+"""The README's figures are the recorded ones; the commands in it and in docs/ exist."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import yaml
 
 README = Path("README.md").read_text(encoding="utf-8")
 RESULTS = Path("results/picsart")
+PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 
 
 def tables(text):
@@ -25,22 +26,29 @@ def test_both_tables_are_those_of_the_recorded_report():
     assert tables(README) == recorded
 
 
-def test_every_target_and_script_the_readme_names_exists():
-    makefile = Path("Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`?make ([a-z][a-z-]+)", README)):
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_target_and_script_a_page_names_exists(page):
+    text, makefile = page.read_text(encoding="utf-8"), Path("Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"`?make ([a-z][a-z-]+)", text)):
         assert re.search(rf"^{target}:", makefile, re.M), target
-    for module in re.findall(r"python -m ([\w.]+)", README):
+    for module in re.findall(r"python -m ([\w.]+)", text):
         assert Path(*module.split(".")).with_suffix(".py").is_file(), module
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert Path(link).exists(), link
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("override", re.findall(r"-S '?([\w.]+)=", README))
-def test_parameters_the_readme_sets_exist(override):
-    place = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    for key in override.split("."):
-        assert key in place, override
-        place = place[key]
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_parameters_a_page_sets_exist(page):
+    text, params = page.read_text(encoding="utf-8"), yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    sections = "|".join(params)
+    keys = re.findall(r"-S '?([\w.]+)=", text) + re.findall(rf"`((?:{sections})\.[\w.]+)[`:]", text)
+    for key in keys:
+        if key.endswith((".json", ".csv", ".py", ".safetensors")):
+            continue  # a file
+        place = params
+        for part in key.split("."):
+            assert part in place, key
+            place = place[part]
 
 
 def test_stages_the_readme_draws_are_those_of_the_road():
