@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from personseg.duplicates import duplicate_groups
 from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, write_table
+from personseg.memory import return_freed_memory
 from personseg.model import build_model
 from personseg.prediction import predict_photos
 from personseg.probability import write_probability
@@ -96,7 +97,9 @@ def _predict_fold(
     seed_everything(section["seed"])  # the decoder starts from random weights
     network = build_model(architecture, section["weights"])
     stems = {"val": shuffled[:aside], "train": shuffled[aside:]}
+    return_freed_memory()
     network, _, _ = train_network(network, folder, stems, size, training, state)
+    return_freed_memory()
     for stem, probability, placement in predict_photos(network, folder / "images", held_out, size, label, 16):
         inner = probability[: placement.inner_height, : placement.inner_width]
         write_probability(state / f"{stem}.png", np.ascontiguousarray(inner))
