@@ -12,7 +12,8 @@ from torch.utils.data import Dataset, Sampler
 
 from personseg.augment import Compose
 from personseg.geometry import letterbox
-from personseg.images import read_image, read_mask
+from personseg.images import RGB, Mask, read_image, read_mask
+from personseg.paste import paste
 
 Key = tuple[int, int]
 
@@ -20,9 +21,9 @@ Key = tuple[int, int]
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
     """Photos and masks of `folder`/{images,masks}/STEM.jpg, read when asked for.
 
-    An item is the uint8 image [3, H, W] and the float32 target [1, H, W] (0 or 1), letterboxed to `size`.
-    Its key is (epoch, index): augmentation is a function of seed, epoch and index alone, so neither the
-    number of workers nor an interruption changes what the network sees.
+    An item is the uint8 image [3, H, W] and the float32 target [1, H, W] (0 or 1), letterboxed to `size`. With
+    probability `paste` its person is pasted over another photo. Its key is (epoch, index): augmentation is a function
+    of seed, epoch and index alone, so neither the number of workers nor an interruption changes what the network sees.
     """
 
     def __init__(
@@ -32,21 +33,30 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         size: tuple[int, int],
         augmentation: Compose | None = None,
         seed: int = 0,
+        paste: float = 0,
     ) -> None:
         self.folder = folder
         self.stems = list(stems)
         self.size = size
         self.augmentation = augmentation
         self.seed = seed
+        self.paste = paste
 
     def __len__(self) -> int:
         return len(self.stems)
 
+    def _read(self, stem: str) -> tuple[RGB, Mask]:
+        return read_image(self.folder / "images" / f"{stem}.jpg"), read_mask(self.folder / "masks" / f"{stem}.jpg")
+
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         stem = self.stems[index]
-        image = read_image(self.folder / "images" / f"{stem}.jpg")
-        mask = read_mask(self.folder / "masks" / f"{stem}.jpg").astype(np.uint8)
+        image, person = self._read(stem)
+        if self.paste:
+            rng = np.random.default_rng([self.seed, epoch, index])
+            if rng.random() < self.paste:
+                image, person = paste(image, person, *self._read(self.stems[rng.integers(len(self.stems))]))
+        mask = person.astype(np.uint8)
         if self.augmentation is not None:
             entropy = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
             self.augmentation.set_random_seed(int(entropy))

@@ -28,7 +28,8 @@ class ConcatUnet(nn.Module):
     cost. ReLU and a 3x3 convolution to one channel follow.
 
     Input float32 [N, 3, H, W], RGB in 0..255, H and W multiples of 32 (normalisation happens inside);
-    output logits float32 [N, 1, H, W]. `attention` is None or "scse" (smp's decoder attention).
+    output logits float32 [N, 1, H, W]. `attention` is None or "scse" (smp's decoder attention). With
+    `flip_average` a network in eval mode gives the mean of its logits for the photo and the mirrored photo.
     """
 
     mean: Tensor
@@ -43,8 +44,10 @@ class ConcatUnet(nn.Module):
         attention: str | None,
         mean: list[float],
         std: list[float],
+        flip_average: bool = False,
     ) -> None:
         super().__init__()
+        self.flip_average = flip_average
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.encoder = encoder
@@ -81,16 +84,22 @@ class ConcatUnet(nn.Module):
             joined = joined + join(self.dropout(output))
         return joined
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Map photos to logits, once."""
+        return self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
+
     def forward(self, x: Tensor) -> Tensor:
         """Map photos to logits; shapes as in the class docstring."""
-        return self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
+        if self.training or not self.flip_average:
+            return self.logits(x)
+        return (self.logits(x) + self.logits(x.flip(-1)).flip(-1)) / 2
 
 
 def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:
     """Build a network from its architecture: name, encoder, decoder_channels, projection, dropout, attention.
 
     `weights` initialises the encoder (see `personseg.weights.build_encoder`). Optional mean and std, in
-    0..255 per channel, default to those of the encoder's own training.
+    0..255 per channel, default to those of the encoder's own training; optional flip_average to False.
     """
     name = architecture["name"]
     if name == "report_unet":
@@ -106,6 +115,7 @@ def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Modul
         architecture["attention"],
         architecture.get("mean", mean),
         architecture.get("std", std),
+        architecture.get("flip_average", False),
     )
 
 

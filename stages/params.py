@@ -120,10 +120,12 @@ class Model(Section):
     projection: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     attention: Literal["scse"] | None
+    flip_average: bool
     input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
 
 
 class Augment(Section):
+    paste: Probability
     hflip: Probability
     vflip: Probability
     elastic: Probability
@@ -157,7 +159,7 @@ class Train(Section):
     seed: Natural
     epochs: Positive
     batch_size: Positive
-    loss: Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    loss: dict[str, Annotated[float, Field(ge=0)]]
     focal_gamma: Annotated[float, Field(ge=0)]
     optimizer: Literal["adamw", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -177,6 +179,13 @@ class Train(Section):
     strategy: str
     workers: Natural
     augment: Augment
+
+    @field_validator("loss")
+    @classmethod
+    def some_loss(cls, value: dict[str, float]) -> dict[str, float]:
+        if not any(value.values()):
+            raise ValueError("at least one weight should be above 0")
+        return value
 
 
 class Calibrate(Section):

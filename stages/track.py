@@ -9,7 +9,7 @@ def main(params: Params) -> None:
         experiment=params.track.experiment,
         data_name=params.data.name,
         encoder=params.model.encoder if params.model.name != "report_unet" else params.model.name,
-        loss="+".join(params.train.loss),
+        loss="+".join(name for name, weight in params.train.loss.items() if weight),
     )
     run_id, created = track(".", params.model_dump(), params.benchmark.backends, info)
     print(f"MLflow run {run_id}: {'recorded' if created else 'this state is recorded already'}")

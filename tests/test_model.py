@@ -57,6 +57,19 @@ def test_join_is_a_convolution_of_the_concatenated_outputs():
     torch.testing.assert_close(model.join(outputs), literal, rtol=1e-4, atol=1e-5)
 
 
+def test_flip_average_makes_a_mirrored_photo_a_mirrored_mask() -> None:
+    torch.manual_seed(0)
+    model = build_model(architecture(flip_average=True))
+    plain = build_model(architecture())
+    plain.load_state_dict(model.state_dict())
+    x = torch.rand(1, 3, 64, 96) * 255
+    logits = model.eval()(x)
+    torch.testing.assert_close(model(x.flip(-1)), logits.flip(-1), rtol=1e-4, atol=1e-5)
+    once, mirrored = plain.eval()(x), plain(x.flip(-1)).flip(-1)
+    torch.testing.assert_close(logits, (once + mirrored) / 2)
+    assert (logits - once).abs().max() > 1e-3
+
+
 def test_report_unet_keeps_the_stem_without_max_pooling():
     model = report_unet()
     x = torch.rand(1, 3, 64, 64) * 255

@@ -131,6 +131,7 @@ def test_impossible_value(tmp_path: Path, key: str, value: Any) -> None:
         ("model.input_size", [320], "model.input_size"),
         ("calibrate.min_hole", [0, -5], "calibrate.min_hole.1"),
         ("train.loss", {"focal": -1.0}, "train.loss.focal"),
+        ("train.loss", {"focal": 0, "dice": 0}, "train.loss"),
         ("benchmark.backends", [], "benchmark.backends"),
         ("train.augment.jpeg_quality", [90, 50], "train.augment.jpeg_quality"),
         ("audit.limits.wide_gap_width", 1, "audit.limits"),

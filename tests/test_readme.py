@@ -1,10 +1,14 @@
 """The README's figures are the recorded ones; the commands in it and in docs/ exist."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
+
+from stages.params import Params
 
 README = Path("README.md").read_text(encoding="utf-8")
 RESULTS = Path("results/picsart")
@@ -35,6 +39,14 @@ def test_every_target_and_script_a_page_names_exists(page):
         assert Path(*module.split(".")).with_suffix(".py").is_file(), module
     for link in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_dvc_takes_the_overrides_of_a_page(page, tmp_path):
+    shutil.copy("params.yaml", tmp_path)
+    overrides = re.findall(r"-S ('[^']+'|\S+)", page.read_text(encoding="utf-8"))
+    apply_overrides(tmp_path / "params.yaml", [override.strip("'") for override in overrides])
+    Params.model_validate(yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

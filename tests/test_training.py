@@ -1,6 +1,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,10 @@ from personseg.augment import build_augmentation
 from personseg.cpu import float32_depthwise
 from personseg.dataset import EpochSampler, PairDataset
 from personseg.errors import UserError
-from personseg.images import write_image, write_mask
-from personseg.losses import LOSSES, WeightedLoss
+from personseg.images import read_image, read_mask, write_image, write_mask
+from personseg.losses import LOSSES, StructureLoss, WeightedLoss
 from personseg.model import build_model
+from personseg.paste import paste
 from personseg.resume import resume_folder
 from personseg.training import AveragedWeights, seed_everything, train_network
 
@@ -105,6 +107,39 @@ def test_what_the_network_sees_depends_on_seed_epoch_and_index_only(pairs):
     assert any(different)
 
 
+def test_pasted_people_are_in_the_mask(pairs):
+    stem, behind = read_image(pairs / f"images/{STEMS[0]}.jpg"), read_image(pairs / f"images/{STEMS[1]}.jpg")
+    mask, mask_behind = (read_mask(pairs / f"masks/{name}.jpg") for name in STEMS[:2])
+    image, both = paste(stem, mask, behind, mask_behind)
+    assert image.shape == stem.shape and image.dtype == np.uint8
+    inside = cv2.erode(mask.astype(np.uint8), np.ones((9, 9))) > 0
+    outside = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))) == 0
+    assert np.array_equal(image[inside], stem[inside])
+    assert np.array_equal(image[outside], behind[outside])  # of the same size
+    assert np.array_equal(both, mask | mask_behind)
+    wide = np.zeros((50, 400, 3), np.uint8)
+    assert paste(stem, mask, wide, np.ones((50, 400), bool))[1].all()
+
+
+def test_pasting_happens_as_often_as_told(pairs):
+    plain = PairDataset(pairs, STEMS, SIZE, None, 1)
+    never, always = (PairDataset(pairs, STEMS, SIZE, None, 1, probability) for probability in (0.0, 1.0))
+    assert all(torch.equal(never[(0, i)][0], plain[(0, i)][0]) for i in range(5))
+    assert sum(not torch.equal(always[(0, i)][0], plain[(0, i)][0]) for i in range(5)) >= 3
+    assert torch.equal(always[(0, 3)][0], always[(0, 3)][0])
+
+
+def test_structure_loss_weighs_the_contour_more():
+    target = torch.zeros(1, 1, 64, 64)
+    target[..., 16:48, 16:48] = 1
+    sure = (target * 2 - 1) * 8
+    deep, edge = sure.clone(), sure.clone()
+    deep[..., 30:34, 30:34] *= -1
+    edge[..., 16:20, 30:34] *= -1
+    loss = StructureLoss()
+    assert loss(edge, target) > loss(deep, target) > loss(sure, target)
+
+
 def test_sampler_shuffles_anew_each_epoch_and_repeats_for_the_same():
     sampler = EpochSampler(20, seed=5)
     first = list(sampler)
@@ -153,6 +188,14 @@ def test_focal_loss_is_the_papers_formula():
     logits, target = torch.randn(2, 1, 8, 8), (torch.rand(2, 1, 8, 8) > 0.5).float()
     p = torch.where(target > 0, torch.sigmoid(logits), 1 - torch.sigmoid(logits))
     torch.testing.assert_close(WeightedLoss({"focal": 1.0}, 2.0)(logits, target), (-((1 - p) ** 2) * p.log()).mean())
+
+
+def test_losses_of_weight_0_are_left_out():
+    logits, target = torch.randn(2, 1, 8, 8), (torch.rand(2, 1, 8, 8) > 0.5).float()
+    both = WeightedLoss({"focal": 0, "dice": 1.0}, 2.0)
+    assert both(logits, target) == WeightedLoss({"dice": 1.0}, 2.0)(logits, target)
+    with pytest.raises(UserError, match=r"train\.loss: empty"):
+        WeightedLoss({"focal": 0}, 2.0)
 
 
 def test_unknown_loss_is_named():

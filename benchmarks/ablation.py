@@ -1,0 +1,123 @@
+"""What each choice is worth: every variant of benchmarks/variants.yaml as a `dvc exp run`, in one table.
+
+    python -m benchmarks.ablation --data picsart_hack_online_data.zip --name picsart [--seeds 1 2] [--only NAME ...]
+
+Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already is
+not run again; a killed run goes on where its training was. Needs a params.yaml without uncommitted changes, and puts it
+back after each run. Test is scored once per variant, after the choice of epoch, threshold and post-processing on val.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from personseg.errors import UserError, one_line_errors
+from personseg.files import read_json, read_table, write_table
+
+VARIANTS = Path(__file__).with_name("variants.yaml")
+RESTORED = ("params.yaml", "dvc.lock", "metrics")
+
+
+def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """All keys a run sets: the shared ones, the variant's own over them, and the training seed."""
+    return {**shared, **variant, "train.seed": seed}
+
+
+def slug(name: str, seed: int) -> str:
+    """Name of the experiment: what git allows in a reference."""
+    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{seed}"
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def settings(values: Mapping[str, Any]) -> list[str]:
+    """KEY=VALUE as `dvc exp run -S` takes them."""
+    texts = {key: yaml.safe_dump(value, default_flow_style=True, width=10**6) for key, value in values.items()}
+    return [f"{key}={text.splitlines()[0]}" for key, text in texts.items()]
+
+
+def run_experiment(name: str, values: Mapping[str, Any]) -> None:
+    """Do `dvc exp run` with these params; UserError if it fails."""
+    options = [option for setting in settings(values) for option in ("-S", setting)]
+    if subprocess.run(["dvc", "exp", "run", "-n", name, *options], check=False).returncode != 0:
+        raise UserError(f"variant {name} failed; its messages are above")
+
+
+def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
+    """The table's row, from the metrics the run left."""
+    scores, training = read_json(Path("metrics/iou.json")), read_json(Path("metrics/train.json"))
+    cost = read_json(Path("logs/costs/train.json"))
+    timing = read_json(Path("metrics/benchmark/openvino_f32.json"))
+    test, val = scores["test"], scores["val"]
+    return {
+        "variant": variant,
+        "seed": seed,
+        "experiment": experiment,
+        "test_iou": test["iou"],
+        "test_iou_ci95_low": test["iou_ci95_low"],
+        "test_iou_ci95_high": test["iou_ci95_high"],
+        "test_iou_imagewise": test["iou_imagewise"],
+        "test_boundary_iou": test["boundary_iou"],
+        "val_iou": val["iou"],
+        "val_boundary_iou": val["boundary_iou"],
+        "training_minutes": cost["seconds"] / 60,
+        "parameters": training["parameters"],
+        "openvino_f32_p50_ms": 1000 * timing["p50_s"],
+    }
+
+
+def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: Path) -> pd.DataFrame:
+    """Run what the table at `out` lacks and add it, row by row."""
+    plan = yaml.safe_load(VARIANTS.read_text(encoding="utf-8"))
+    chosen = (
+        plan["variants"] if only is None else {key: plan["variants"][key] for key in only if key in plan["variants"]}
+    )
+    if only and (unknown := set(only) - set(chosen)):
+        raise UserError(f"{VARIANTS.name}: no variant {sorted(unknown)[0]!r}; it has {', '.join(plan['variants'])}")
+    if git("status", "--porcelain", "--", "params.yaml").strip():
+        raise UserError("params.yaml: has uncommitted changes; commit them or take them back first")
+    table = read_table(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed"])
+    for seed in seeds:
+        for variant, its in chosen.items():
+            if ((table["variant"] == variant) & (table["seed"] == seed)).any():
+                continue
+            experiment = slug(variant, seed)
+            print(f"{variant}, seed {seed}", flush=True)
+            shared = {"data.name": name, "data.source": data, **plan["shared"]}
+            try:
+                run_experiment(experiment, overrides(its, shared, seed))
+                row = row_of_run(variant, seed, experiment)
+            finally:
+                git("checkout", "--quiet", "HEAD", "--", *RESTORED)
+            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+            write_table(out, table)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", required=True, help="as data.source in params.yaml")
+    parser.add_argument("--name", default="picsart")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--only", nargs="+", help="names in benchmarks/variants.yaml")
+    parser.add_argument("--out", type=Path, default=Path("results/picsart/ablation.csv"))
+    arguments = parser.parse_args()
+    data = str(Path(arguments.data).resolve()) if Path(arguments.data).exists() else arguments.data
+    with one_line_errors():
+        table = ablate(data, arguments.name, arguments.seeds, arguments.only, arguments.out)
+    columns = ["variant", "seed", "test_iou", "test_boundary_iou", "val_iou", "training_minutes", "openvino_f32_p50_ms"]
+    print(table[columns].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
