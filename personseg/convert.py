@@ -76,7 +76,7 @@ def find_pairs(raw: Path) -> tuple[list[Pair], list[Rejected]]:
     return pairs, rejected
 
 
-def _jpeg_bytes(path: Path, image: Image.Image, quality: int) -> bytes:
+def jpeg_bytes(path: Path, image: Image.Image, quality: int) -> bytes:
     """The photo's own bytes where they already are an upright RGB JPEG (no second loss), else encoded anew."""
     with Image.open(path) as original:
         upright = original.getexif().get(ORIENTATION, 1) == 1
@@ -97,7 +97,7 @@ def convert_pair(pair: Pair, out: Path, quality: int, max_pixels: int) -> Conver
             return Rejected(name, f"mask is {sizes} px")
         mask_data = encode_mask_jpeg(to_mask(supplied_mask))
         name = f"images/{pair.image.name}"
-        image_data = _jpeg_bytes(pair.image, image, quality)
+        image_data = jpeg_bytes(pair.image, image, quality)
     except ValueError as error:
         return Rejected(name, str(error))
     (out / "images" / f"{pair.stem}.jpg").write_bytes(image_data)

@@ -12,8 +12,10 @@ from torch.utils.data import Dataset, Sampler
 
 from personseg.augment import Compose
 from personseg.geometry import letterbox
-from personseg.images import RGB, Mask, read_image, read_mask
-from personseg.paste import paste
+from personseg.images import RGB, read_image, read_mask
+from personseg.paste import Target, paste
+from personseg.probability import read_probability
+from personseg.taught import Taught
 
 Key = tuple[int, int]
 
@@ -21,9 +23,11 @@ Key = tuple[int, int]
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):
     """Photos and masks of `folder`/{images,masks}/STEM.jpg, read when asked for.
 
-    An item is the uint8 image [3, H, W] and the float32 target [1, H, W] (0 or 1), letterboxed to `size`. With
-    probability `paste` its person is pasted over another photo. Its key is (epoch, index): augmentation is a function
-    of seed, epoch and index alone, so neither the number of workers nor an interruption changes what the network sees.
+    An item is the uint8 image [3, H, W] and the float32 target [1, H, W], letterboxed to `size`. The target is 0 or 1;
+    with a teacher (`taught`) it is between, and the photos that only the teacher has masks of come after the others.
+    With probability `paste` a photo's person is pasted over another photo. An item's key is (epoch, index):
+    augmentation is a function of seed, epoch and index alone, so neither the number of workers nor an interruption
+    changes what the network sees.
     """
 
     def __init__(
@@ -34,29 +38,41 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         augmentation: Compose | None = None,
         seed: int = 0,
         paste: float = 0,
+        taught: Taught | None = None,
     ) -> None:
         self.folder = folder
-        self.stems = list(stems)
+        self.labelled = len(stems)
+        self.stems = [*stems, *(taught.unlabelled if taught else [])]
         self.size = size
         self.augmentation = augmentation
         self.seed = seed
         self.paste = paste
+        self.taught = taught
+        self.level = 255 if taught else 1  # of a target before it becomes a float
 
     def __len__(self) -> int:
         return len(self.stems)
 
-    def _read(self, stem: str) -> tuple[RGB, Mask]:
-        return read_image(self.folder / "images" / f"{stem}.jpg"), read_mask(self.folder / "masks" / f"{stem}.jpg")
+    def _read(self, index: int) -> tuple[RGB, Target]:
+        stem, taught = self.stems[index], self.taught
+        if taught is None:
+            image = read_image(self.folder / "images" / f"{stem}.jpg")
+            return image, read_mask(self.folder / "masks" / f"{stem}.jpg").astype(np.uint8)
+        labelled = index < self.labelled
+        image = read_image((self.folder if labelled else taught.folder) / "images" / f"{stem}.jpg")
+        target = read_probability(taught.folder / "soft" / f"{stem}.png", image.shape[:2])
+        if labelled:
+            label = read_mask(self.folder / "masks" / f"{stem}.jpg")
+            target = taught.weight * target + (1 - taught.weight) * label
+        return image, np.rint(target * self.level).astype(np.uint8)
 
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        stem = self.stems[index]
-        image, person = self._read(stem)
+        image, mask = self._read(index)
         if self.paste:
             rng = np.random.default_rng([self.seed, epoch, index])
             if rng.random() < self.paste:
-                image, person = paste(image, person, *self._read(self.stems[rng.integers(len(self.stems))]))
-        mask = person.astype(np.uint8)
+                image, mask = paste(image, mask, *self._read(int(rng.integers(len(self.stems)))), self.level)
         if self.augmentation is not None:
             entropy = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
             self.augmentation.set_random_seed(int(entropy))
@@ -64,7 +80,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
             image, mask = pair["image"], pair["mask"]
         image, _ = letterbox(image, self.size)
         mask, _ = letterbox(mask, self.size)
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(mask[None]).float()
+        return torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(mask[None]) / self.level
 
 
 class EpochSampler(Sampler[Key]):

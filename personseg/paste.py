@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from personseg.images import RGB, Mask
+from personseg.images import RGB
+
+Target = NDArray[np.uint8]
 
 SOFTNESS = 0.8  # px; of the seam, as a hard one would show where the mask ends
 
 
-def paste(image: RGB, mask: Mask, behind: RGB, mask_behind: Mask) -> tuple[RGB, Mask]:
-    """Paste the person (`image`, uint8 HxWx3, and `mask`, bool HxW) over the middle of another photo.
+def paste(image: RGB, target: Target, behind: RGB, target_behind: Target, level: int = 1) -> tuple[RGB, Target]:
+    """Paste the person of a photo (uint8 HxWx3) over the middle of another one; targets are uint8 HxW, 0 to `level`.
 
     The other photo, of any size, is scaled to cover HxW. Its own people stay where they are not hidden: the
-    mask returned holds both (Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance
+    target returned holds both (Ghiasi et al., "Simple copy-paste is a strong data augmentation method for instance
     segmentation", CVPR 2021).
     """
-    height, width = mask.shape
+    height, width = target.shape
     scale = max(height / behind.shape[0], width / behind.shape[1])
     size = (max(width, round(behind.shape[1] * scale)), max(height, round(behind.shape[0] * scale)))
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     window = (slice(top, top + height), slice(left, left + width))
     scene = cv2.resize(behind, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)[window]
-    others = cv2.resize(mask_behind.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)[window] > 0
-    alpha = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), SOFTNESS)[..., None]
+    others = cv2.resize(target_behind, size, interpolation=cv2.INTER_NEAREST)[window]
+    alpha = cv2.GaussianBlur((2 * target > level).astype(np.float32), (0, 0), SOFTNESS)[..., None]
     pasted = image * alpha + scene * (1 - alpha)
-    return pasted.round().astype(np.uint8), np.asarray(mask | others)
+    return pasted.round().astype(np.uint8), np.maximum(target, others)

@@ -24,7 +24,9 @@ from personseg.errors import UserError
 from personseg.files import atomic_path, fresh_folder, sha256_file
 
 SAMPLE = "sample"
-LAYOUTS = (("train", "train_mask"), ("images", "masks"))  # PicsArt's, and the usual one
+# PicsArt's, and the usual one: photos, their masks, and, where there are any, photos without masks.
+LAYOUTS = (("train", "train_mask", "test"), ("images", "masks", "unlabelled"))
+NAMES = ("images", "masks", "unlabelled")  # of the folders that `fetch` makes
 JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 MAX_UNPACKED_BYTES = 200 * 2**30
 MAX_RATIO = 200  # deflate cannot pass about 1000; photos hardly compress at all
@@ -51,9 +53,8 @@ def describe_source(source: str, sha256: str | None) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"data.source: nothing at {source}; give the path of a folder or zip, or `{SAMPLE}`")
     if path.is_dir():
-        images, masks = _folder_pair(path)
         digest = hashlib.sha256()
-        for folder in (images, masks):
+        for folder in _folders(path).values():
             for entry in _files(folder):
                 info = entry.stat()
                 digest.update(f"{folder.name}/{entry.name}\0{info.st_size}\0{info.st_mtime_ns}\n".encode())
@@ -70,13 +71,14 @@ def describe_source(source: str, sha256: str | None) -> dict[str, Any]:
 
 
 def fetch(source: str, sha256: str | None, out: Path, downloads: Path) -> None:
-    """Bring the source's files, unchanged, into `out`/{images,masks}; `downloads` keeps fetched archives."""
+    """Bring the source's files, unchanged, into `out`/{images,masks} and, where it has photos without masks,
+    `out`/unlabelled; `downloads` keeps fetched archives."""
     with fresh_folder(out) as temporary:
         if is_url(source):
             source = str(download(source, sha256 or "", downloads))
         path = Path(source)
         if path.is_dir():
-            for name, folder in zip(("images", "masks"), _folder_pair(path), strict=True):
+            for name, folder in _folders(path).items():
                 (temporary / name).mkdir()
                 for entry in tqdm(list(_files(folder)), desc=f"fetch {name}", mininterval=1.0, unit="file"):
                     shutil.copyfile(entry, temporary / name / entry.name)
@@ -95,26 +97,26 @@ def _files(folder: Path) -> Iterator[Path]:
         yield entry
 
 
-def _pick_layout(folders: Iterable[str], where: str) -> tuple[str, str]:
+def _pick_layout(folders: Iterable[str], where: str) -> dict[str, str]:
+    """The source's folder of each of NAMES that it has."""
     names = set(folders)
-    for images, masks in LAYOUTS:
-        if images in names and masks in names:
-            return images, masks
-    wanted = " or ".join(f"{images}/ and {masks}/" for images, masks in LAYOUTS)
+    for layout in LAYOUTS:
+        if names.issuperset(layout[:2]):
+            return {name: folder for name, folder in zip(NAMES, layout, strict=True) if folder in names}
+    wanted = " or ".join(f"{images}/ and {masks}/" for images, masks, _ in LAYOUTS)
     found = ", ".join(sorted(names)[:6]) or "nothing"
     raise UserError(f"data.source: {where} should hold {wanted}; found {found}")
 
 
-def _folder_pair(path: Path) -> tuple[Path, Path]:
+def _folders(path: Path) -> dict[str, Path]:
     entries = [entry for entry in path.iterdir() if entry.is_dir() and entry.name not in JUNK and entry.name[0] != "."]
-    if len(entries) == 1 and not any(entries[0].name in layout for layout in LAYOUTS):
-        return _folder_pair(entries[0])  # everything inside one more folder
-    images, masks = _pick_layout((entry.name for entry in entries), str(path))
-    return path / images, path / masks
+    if len(entries) == 1 and not _is_layout(entries[0].name):
+        return _folders(entries[0])  # everything inside one more folder
+    return {name: path / folder for name, folder in _pick_layout((entry.name for entry in entries), str(path)).items()}
 
 
 def unzip(path: Path, out: Path) -> None:
-    """Extract the photo and mask folders of a zip into `out`/{images,masks}.
+    """Extract the photo and mask folders of a zip into `out`/{images,masks}, photos without masks into unlabelled.
 
     UserError for entries that would leave the folder, links, encryption, damage, or sizes that no
     photo archive has; nothing is written outside `out`.
@@ -127,8 +129,8 @@ def unzip(path: Path, out: Path) -> None:
             parents = {PurePosixPath(entry.filename).parent for entry in entries}
             _, base = min(((len(p.parts), p.parent) for p in parents if _is_layout(p.name)), default=(0, None))
             siblings = {p.name for p in parents if p.parent == base} if base is not None else {p.name for p in parents}
-            images, masks = _pick_layout(siblings, str(path))
-            wanted = {(base or PurePosixPath()) / images: "images", (base or PurePosixPath()) / masks: "masks"}
+            layout = _pick_layout(siblings, str(path))
+            wanted = {(base or PurePosixPath()) / folder: name for name, folder in layout.items()}
             for name in wanted.values():
                 (out / name).mkdir()
             for entry in tqdm(entries, desc="fetch", mininterval=1.0, unit="file"):
@@ -144,7 +146,7 @@ def unzip(path: Path, out: Path) -> None:
 
 
 def _is_layout(name: str) -> bool:
-    return any(name in layout for layout in LAYOUTS)
+    return any(name in layout[:2] for layout in LAYOUTS)
 
 
 def _refuse_hostile(path: Path, entries: list[zipfile.ZipInfo]) -> None:

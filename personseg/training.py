@@ -27,6 +27,7 @@ from personseg.augment import build_augmentation
 from personseg.cpu import float32_depthwise, keep_freed_memory
 from personseg.dataset import EpochSampler, PairDataset
 from personseg.losses import WeightedLoss
+from personseg.taught import Taught
 
 HISTORY_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "train_iou", "val_iou"]
 
@@ -50,7 +51,7 @@ class SegmentationTask(L.LightningModule):
         logits = self.network(images)
         loss = self.loss(logits, target)
         # Whole numbers in the metric's state stay exact; `update` with raw logits would apply a sigmoid.
-        metric.update((logits.detach() > 0).int(), target.int())
+        metric.update((logits.detach() > 0).int(), (target > 0.5).int())
         self.log(f"{name}_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
         self.log(f"{name}_iou", metric, on_step=False, on_epoch=True, prog_bar=True)
         return loss
@@ -151,6 +152,7 @@ def make_loaders(
     size: tuple[int, int],
     train: Mapping[str, Any],
     weights: Sequence[float] | None = None,
+    taught: Taught | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any], EpochSampler]:
     """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`."""
     seed, batch_size = train["seed"], min(train["batch_size"], len(stems["train"]))
@@ -163,7 +165,7 @@ def make_loaders(
             "pin_memory": torch.cuda.is_available(),
         }
 
-    train_set = PairDataset(folder, stems["train"], size, augmentation, seed, train["augment"]["paste"])
+    train_set = PairDataset(folder, stems["train"], size, augmentation, seed, train["augment"]["paste"], taught)
     val_set = PairDataset(folder, stems["val"], size)
     sampler = EpochSampler(len(train_set), seed, weights)
     return (
@@ -187,13 +189,14 @@ def train_network(
     train: Mapping[str, Any],
     state: Path,
     weights: Sequence[float] | None = None,
+    taught: Taught | None = None,
 ) -> tuple[nn.Module, pd.DataFrame, int]:
     """Train `network` in place on `folder`/{images,masks}/STEM.jpg; return it with the best weights.
 
     `stems` holds the lists `train` and `val`, `size` the input's (H, W), `train` the params section,
     `state` a folder for checkpoints: a `last.ckpt` found there is gone on from, `weights` how often each
-    training photo is drawn (one number each; None: once an epoch). Returns the network, the
-    history (a row per epoch) and the best epoch by val IoU of the averaged weights.
+    training photo is drawn (one number each; None: once an epoch), `taught` a teacher's soft masks. Returns the
+    network, the history (a row per epoch) and the best epoch by val IoU of the averaged weights.
     """
     seed_everything(train["seed"])
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -229,7 +232,7 @@ def train_network(
         enable_model_summary=False,
         gradient_clip_val=train["gradient_clip"] or None,
     )
-    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights)
+    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught)
     last = state / "last.ckpt"
     resumed = last if last.is_file() else None
     if resumed:

@@ -155,6 +155,13 @@ class Augment(Section):
         return value
 
 
+class Teacher(Section):
+    model: str | None
+    unlabelled: bool
+    weight: Probability
+    workers: Positive
+
+
 class Train(Section):
     seed: Natural
     epochs: Positive
@@ -233,6 +240,7 @@ class Params(Section):
     filter: Filter
     split: Split
     model: Model
+    teacher: Teacher
     train: Train
     calibrate: Calibrate
     evaluate: Evaluate

@@ -1,13 +1,16 @@
-"""source: note what the data source holds, so that a changed source, and only that, reruns the road."""
+"""source: note what lies outside the project, data and teacher, so that a change of it, and only that, has effects."""
 
 from personseg.files import write_json
 from personseg.sources import describe_source, resolve
+from personseg.taught import describe_teacher
 from stages.common import Params, run
 
 
 def main(params: Params) -> None:
     description = describe_source(resolve(params.data.source), params.data.sha256)
     write_json("data/source.json", description)
+    teacher = params.teacher.model
+    write_json("data/teacher.json", describe_teacher(teacher and resolve(teacher)))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,23 @@ def test_layouts_and_nesting(kind: str, layout: tuple[str, str], prefix: str, tm
     assert fetched(source, tmp_path) == CONTENT
 
 
+@pytest.mark.parametrize("prefix", ["", "test/"])
+@pytest.mark.parametrize(
+    ("layout", "unlabelled"), [(("train", "train_mask"), "test"), (("images", "masks"), "unlabelled")]
+)
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_photos_without_masks_come_along(
+    kind: str, layout: tuple[str, str], unlabelled: str, prefix: str, tmp_path: Path
+) -> None:
+    files = laid_out(*layout, prefix) | {f"{prefix}{unlabelled}/3.jpg": b"photo 3"}
+    source = make_folder(tmp_path / "in", files) if kind == "folder" else make_zip(tmp_path / "in.zip", files)
+    before = describe_source(str(source), None)
+    assert fetched(source, tmp_path) == CONTENT | {"unlabelled/3.jpg": b"photo 3"}
+    if kind == "folder":
+        (source / f"{prefix}{unlabelled}/4.jpg").write_bytes(b"photo 4")
+        assert describe_source(str(source), None) != before
+
+
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_junk_is_left_out(kind: str, tmp_path: Path) -> None:
     junk = {

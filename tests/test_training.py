@@ -109,16 +109,15 @@ def test_what_the_network_sees_depends_on_seed_epoch_and_index_only(pairs):
 
 def test_pasted_people_are_in_the_mask(pairs):
     stem, behind = read_image(pairs / f"images/{STEMS[0]}.jpg"), read_image(pairs / f"images/{STEMS[1]}.jpg")
-    mask, mask_behind = (read_mask(pairs / f"masks/{name}.jpg") for name in STEMS[:2])
+    mask, mask_behind = (read_mask(pairs / f"masks/{name}.jpg").astype(np.uint8) for name in STEMS[:2])
     image, both = paste(stem, mask, behind, mask_behind)
     assert image.shape == stem.shape and image.dtype == np.uint8
-    inside = cv2.erode(mask.astype(np.uint8), np.ones((9, 9))) > 0
-    outside = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))) == 0
+    inside, outside = cv2.erode(mask, np.ones((9, 9))) > 0, cv2.dilate(mask, np.ones((9, 9))) == 0
     assert np.array_equal(image[inside], stem[inside])
     assert np.array_equal(image[outside], behind[outside])  # of the same size
     assert np.array_equal(both, mask | mask_behind)
     wide = np.zeros((50, 400, 3), np.uint8)
-    assert paste(stem, mask, wide, np.ones((50, 400), bool))[1].all()
+    assert paste(stem, mask, wide, np.ones((50, 400), np.uint8))[1].all()
 
 
 def test_pasting_happens_as_often_as_told(pairs):

@@ -1,0 +1,42 @@
+"""What a teacher, a finished model, left for a training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personseg.errors import UserError
+from personseg.files import read_table
+from personseg.model_config import read_config
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a teacher left in `folder`: soft/STEM.png of labelled photos and of `unlabelled`, images/STEM.jpg of these.
+
+    `weight`: of the teacher's opinion against the label where there is one.
+    """
+
+    folder: Path
+    weight: float
+    unlabelled: list[str]
+
+
+def describe_teacher(model: str | None) -> dict[str, Any]:
+    """What tells one teacher from another; UserError if it is the model that is about to be made."""
+    if model is None:
+        return {"model": None}
+    folder = Path(model)
+    if folder.resolve() in (Path("models/person").resolve(), Path("models/trained").resolve()):
+        raise UserError(f"teacher.model: {model} is what the training will replace; copy it, say to models/teacher")
+    return {"model": read_config(folder).sha256}
+
+
+def read_taught(folder: Path, weight: float, unlabelled: bool) -> Taught | None:
+    """What `teach` left in `folder`, with or without its unlabelled photos; None if there was no teacher."""
+    photos = read_table(folder / "photos.csv")
+    if not len(photos):
+        return None
+    chosen = (photos["labelled"] == 0) & (photos["kept"] == 1) & unlabelled
+    return Taught(folder, weight, photos.loc[chosen, "stem"].tolist())

@@ -1,0 +1,123 @@
+"""A teacher's soft masks reach the training, and nothing of val or test does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from personseg.dataset import PairDataset
+from personseg.errors import UserError
+from personseg.files import read_table
+from personseg.images import RGB, read_image, read_mask, write_image, write_mask
+from personseg.model import build_model, save_model
+from personseg.model_config import ModelConfig
+from personseg.probability import read_probability
+from personseg.taught import describe_teacher, read_taught
+from personseg.teaching import collect, teach
+
+SIZE = (64, 64)
+STEMS = {"train": ["0", "1", "2"], "val": ["3"], "test": ["4"]}
+
+
+def photo(seed: int) -> RGB:
+    """Unlike that of any other seed: large random patches."""
+    patches = np.random.default_rng(seed).integers(0, 255, (7, 6, 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(patches, (48, 56), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    for stem in "01234":
+        mask = np.zeros((56, 48), dtype=bool)
+        mask[10:40, 8 : 20 + 4 * int(stem)] = True
+        write_image(tmp_path / "clean/images" / f"{stem}.jpg", photo(int(stem)))
+        write_mask(tmp_path / "clean/masks" / f"{stem}.jpg", mask)
+    (tmp_path / "raw").mkdir()
+    write_image(tmp_path / "raw/0.jpg", photo(100))  # the name of a labelled photo, but another one
+    write_image(tmp_path / "raw/new.png", photo(101))
+    write_image(tmp_path / "raw/seen.jpg", np.clip(photo(3).astype(int) + 12, 0, 255).astype(np.uint8))
+    write_image(tmp_path / "raw/tested.jpg", cv2.resize(photo(4), (96, 112)))
+    (tmp_path / "raw/broken.jpg").write_bytes(b"no picture")
+    return tmp_path
+
+
+def test_photos_that_resemble_val_or_test_are_left_out(folders: Path) -> None:
+    out = folders / "out"
+    out.mkdir()
+    found = collect(folders / "raw", folders / "clean/images", ["3", "4"], out, 95, 10**6, 4, 1)
+    assert found == [
+        ("unlabelled_0", 1, ""),
+        ("unlabelled_broken", 0, "not a readable image"),
+        ("unlabelled_new", 1, ""),
+        ("unlabelled_seen", 0, "resembles a photo of val or test"),
+        ("unlabelled_tested", 0, "resembles a photo of val or test"),
+    ]
+    assert sorted(path.name for path in out.iterdir()) == ["unlabelled_0.jpg", "unlabelled_new.jpg"]
+    assert collect(folders / "nothing", folders / "clean/images", ["3"], out, 95, 10**6, 4, 1) == []
+
+
+def _teacher(folder: Path) -> str:
+    torch.manual_seed(0)
+    architecture = {
+        "name": "concat_unet",
+        "encoder": "resnet18",
+        "decoder_channels": [16, 8, 8, 8, 8],
+        "projection": 4,
+        "dropout": 0.0,
+        "attention": None,
+    }
+    save_model(folder / "teacher", build_model(architecture), ModelConfig(architecture=architecture, input_size=SIZE))
+    return str(folder / "teacher")
+
+
+def _teach(folders: Path, model: str | None) -> Path:
+    out = folders / "taught"
+    teach(model, STEMS, folders / "clean", folders / "raw", out, 95, 10**6, 4, 1)
+    return out
+
+
+def test_targets_are_a_mean_of_label_and_teacher(folders: Path) -> None:
+    out = _teach(folders, _teacher(folders))
+    assert sorted(path.stem for path in (out / "soft").iterdir()) == ["0", "1", "2", "unlabelled_0", "unlabelled_new"]
+    photos = read_table(out / "photos.csv")
+    assert photos.loc[photos["labelled"] == 1, "stem"].tolist() == STEMS["train"]
+    soft = read_probability(out / "soft/1.png", (56, 48))
+    label = read_mask(folders / "clean/masks/1.jpg")
+    for weight in (0.0, 0.25, 1.0):
+        taught = read_taught(out, weight, unlabelled=True)
+        assert taught is not None and taught.unlabelled == ["unlabelled_0", "unlabelled_new"]
+        dataset = PairDataset(folders / "clean", STEMS["train"], SIZE, taught=taught)
+        assert len(dataset) == 5
+        image, target = dataset[1]
+        assert np.array_equal(image[:, :56, :48].permute(1, 2, 0).numpy(), read_image(folders / "clean/images/1.jpg"))
+        expected = weight * soft + (1 - weight) * label
+        np.testing.assert_allclose(target[0, :56, :48].numpy(), expected, atol=0.003)
+        image, target = dataset[3]
+        own = read_image(out / "images/unlabelled_0.jpg")
+        assert np.array_equal(image[:, :56, :48].permute(1, 2, 0).numpy(), own)
+        np.testing.assert_allclose(
+            target[0, :56, :48].numpy(), read_probability(out / "soft/unlabelled_0.png", (56, 48)), atol=0.003
+        )
+    labelled_only = read_taught(out, 0.5, unlabelled=False)
+    assert labelled_only is not None and labelled_only.unlabelled == []
+
+
+def test_without_a_teacher_targets_are_the_labels(folders: Path) -> None:
+    taught = read_taught(_teach(folders, None), 0.5, unlabelled=True)
+    assert taught is None
+    dataset = PairDataset(folders / "clean", STEMS["train"], SIZE, taught=taught)
+    assert len(dataset) == 3
+    assert np.array_equal(dataset[2][1][0, :56, :48].numpy(), read_mask(folders / "clean/masks/2.jpg"))
+
+
+def test_a_model_cannot_teach_itself(folders: Path) -> None:
+    assert describe_teacher(None) == {"model": None}
+    assert len(describe_teacher(_teacher(folders))["model"]) == 64
+    with pytest.raises(UserError, match="models/person is what the training will replace"):
+        describe_teacher("models/person")
+    with pytest.raises(UserError, match="config"):
+        describe_teacher(str(folders / "nowhere"))
