@@ -51,4 +51,4 @@ format: $(STAMP) ## let ruff order and format the code
 	ruff format .
 
 clean: ## remove what the road made (not .venv, not the cache)
-	rm -rf data/raw data/jpg data/audit data/clean data/splits data/evaluation data/*.json models plots report logs .resume
+	rm -rf data/raw data/jpg data/folds data/audit data/clean data/splits data/taught data/evaluation data/*.json models plots report logs .resume

@@ -3,8 +3,10 @@
     python -m benchmarks.ablation --data picsart_hack_online_data.zip --name picsart [--seeds 1 2] [--only NAME ...]
 
 Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already is
-not run again; a killed run goes on where its training was. Needs a params.yaml without uncommitted changes, and puts it
-back after each run. Test is scored once per variant, after the choice of epoch, threshold and post-processing on val.
+not run again; a killed run goes on where its training was. Needs params.yaml, dvc.lock and metrics/ without
+uncommitted changes, and puts them back after each run; data/ and models/ stay the last run's until `dvc checkout`.
+Minutes are those of the train stage's last run here. Test is scored once per variant, after the choice of epoch,
+threshold and post-processing on val.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) 
     return {**shared, **variant, "train.seed": seed}
 
 
-def slug(name: str, seed: int) -> str:
+def slug(data: str, variant: str, seed: int) -> str:
     """Name of the experiment: what git allows in a reference."""
-    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{seed}"
+    return re.sub(r"[^a-z0-9]+", "-", f"{data} {variant} {seed}".lower()).strip("-")
 
 
 def git(*arguments: str) -> str:
@@ -42,12 +44,18 @@ def git(*arguments: str) -> str:
 
 def settings(values: Mapping[str, Any]) -> list[str]:
     """KEY=VALUE as `dvc exp run -S` takes them."""
-    texts = {key: yaml.safe_dump(value, default_flow_style=True, width=10**6) for key, value in values.items()}
-    return [f"{key}={text.splitlines()[0]}" for key, text in texts.items()]
+
+    def text(value: Any) -> str:
+        if isinstance(value, str):
+            return "'" + value.replace("'", r"\'") + "'"  # Hydra would read brackets and commas
+        return str(yaml.safe_dump(value, default_flow_style=True, width=10**6).splitlines()[0])
+
+    return [f"{key}={text(value)}" for key, value in values.items()]
 
 
 def run_experiment(name: str, values: Mapping[str, Any]) -> None:
-    """Do `dvc exp run` with these params; UserError if it fails."""
+    """Do `dvc exp run` with these params, in place of an experiment of this name; UserError if it fails."""
+    subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=False, stderr=subprocess.DEVNULL)
     options = [option for setting in settings(values) for option in ("-S", setting)]
     if subprocess.run(["dvc", "exp", "run", "-n", name, *options], check=False).returncode != 0:
         raise UserError(f"variant {name} failed; its messages are above")
@@ -72,7 +80,7 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
         "val_boundary_iou": val["boundary_iou"],
         "training_minutes": cost["seconds"] / 60,
         "parameters": training["parameters"],
-        "openvino_f32_p50_ms": 1000 * timing["p50_s"],
+        "openvino_f32_p50_ms": 1000 * timing["p50_s"] if "p50_s" in timing else None,
     }
 
 
@@ -84,14 +92,14 @@ def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: 
     )
     if only and (unknown := set(only) - set(chosen)):
         raise UserError(f"{VARIANTS.name}: no variant {sorted(unknown)[0]!r}; it has {', '.join(plan['variants'])}")
-    if git("status", "--porcelain", "--", "params.yaml").strip():
-        raise UserError("params.yaml: has uncommitted changes; commit them or take them back first")
+    if changed := git("status", "--porcelain", "--", *RESTORED).split():
+        raise UserError(f"{changed[1]}: has uncommitted changes; commit them or do `git checkout {' '.join(RESTORED)}`")
     table = read_table(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed"])
     for seed in seeds:
         for variant, its in chosen.items():
             if ((table["variant"] == variant) & (table["seed"] == seed)).any():
                 continue
-            experiment = slug(variant, seed)
+            experiment = slug(name, variant, seed)
             print(f"{variant}, seed {seed}", flush=True)
             shared = {"data.name": name, "data.source": data, **plan["shared"]}
             try:

@@ -99,13 +99,17 @@ def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int
     return network
 
 
-def identity(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int, steps: int) -> str:
-    """Hash what decides a training but the code: masks, weights, params."""
+def identity(
+    variant: Variant, val: list[str], test: list[str], params: Mapping[str, Any], seed: int, steps: int
+) -> str:
+    """Hash what decides a training and its scores but the code: photos, masks, weights, params."""
     training = {name: value for name, value in params["train"].items() if name not in ("epochs", "patience", "seed")}
-    values = [variant.stems, val, variant.weights, params["model"], training, seed, steps]
+    values = [variant.stems, val, test, variant.weights, params["model"], training, seed, steps]
     digest = hashlib.sha256(json.dumps(values).encode())
-    for stem in [*variant.stems, *val]:
-        digest.update((variant.folder / "masks" / f"{stem}.jpg").read_bytes())
+    files = [(variant.folder, stem) for stem in (*variant.stems, *val)] + [(JPG, stem) for stem in test]
+    for folder, stem in files:
+        for name in ("images", "masks"):
+            digest.update((folder / name / f"{stem}.jpg").read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -120,7 +124,7 @@ def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
     rows = []
     for seed in seeds:
         for name, variant in variants(manifest, scores, held_out).items():
-            state = Path(".resume/cleaning") / identity(variant, val, params, seed, steps)
+            state = Path(".resume/cleaning") / identity(variant, val, test, params, seed, steps)
             done = state / "row.json"
             if not done.is_file():
                 state.mkdir(parents=True, exist_ok=True)

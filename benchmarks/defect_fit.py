@@ -1,4 +1,4 @@
-"""Fit what decides whether a candidate is a hair gap or a hole, on generated pictures with planted defects.
+"""Fit what decides whether a candidate is a hair gap, a hole or extra background, on generated pictures.
 
     python -m benchmarks.defect_fit SET [SET ...]
 
@@ -6,8 +6,8 @@ Each SET is a folder made by `python -m benchmarks.audit_truth`: raw/ (the gener
 Prints the constants REAL_GAP, REAL_HOLE and REAL_EXTRA of personseg/defects/, and for some probabilities the
 precision and recall among candidates over ten folds.
 
-The present constants come of seeds 100, 200, 300, 400 and 555 with 240 pictures each and the default params: like
-the default sample, so with folds as weak. Other params give other constants.
+The present constants come of seeds 100, 200, 300, 400 and 555 with 240 pictures each (`--count 240`) and the default
+params: like the default sample, so with folds as weak. Other params give other constants.
 
 Tried and left out: the colour step across the contour over the step further out. It told generated gaps better
 (average precision 0.974 instead of 0.964 over ten folds), but the reviewed gaps of the PicsArt set worse (area under

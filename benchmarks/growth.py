@@ -26,7 +26,7 @@ import pandas as pd
 from personseg.audit import AuditLimits, audit
 from personseg.convert import convert
 from personseg.errors import one_line_errors
-from personseg.files import write_json
+from personseg.files import write_json, write_table
 from personseg.filtering import filter_masks
 from personseg.images import read_image, read_mask, write_image
 from personseg.parallel import parallel_map
@@ -48,16 +48,16 @@ def _vary(number: int, base: Sequence[Path], out: Path) -> None:
     image, mask = read_image(photo), read_mask(photo.parents[1] / f"masks/{photo.stem}.png")
     columns = slice(None, None, -1) if rng.random() < 0.5 else slice(None)
     shift, light = int(rng.integers(0, mask.shape[1] // 4)), rng.uniform(0.6, 1.4)
-    # Cut at both sides by a random width, so that photos of the same picture are no near-duplicates.
+    # Cut at both sides by a random width, so that few photos of the same picture are near-duplicates.
     window = slice(shift, mask.shape[1] - int(rng.integers(0, mask.shape[1] // 4)))
     image, mask = image[:, window][:, columns], mask[:, window][:, columns]
     image = np.clip(image.astype(np.float32) * light, 0, 255).astype(np.uint8)
     name = f"{number:06d}"
     write_image(out / "raw/images" / f"{name}.jpg", image, quality=92)
     write_image(out / "raw/masks" / f"{name}.png", np.where(mask, np.uint8(255), np.uint8(0)))
-    write_probability(
-        out / "folds" / f"{name}.png", np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4), np.float32)
-    )
+    blurred = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4)
+    half = cv2.resize(blurred, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # about the k-fold model's size
+    write_probability(out / "folds" / f"{name}.png", np.asarray(half, np.float32))
 
 
 def make_photos(folder: Path, count: int, workers: int) -> None:
@@ -71,7 +71,7 @@ def make_photos(folder: Path, count: int, workers: int) -> None:
     for _ in parallel_map(partial(_vary, base=pictures, out=folder), range(count), workers, "make photos"):
         pass
     folds = {"stem": stems, "fold": 1, "near_duplicates": ""}
-    pd.DataFrame(folds).to_csv(folder / "folds/folds.csv", index=False)
+    write_table(folder / "folds/folds.csv", pd.DataFrame(folds))
 
 
 def steps(folder: Path) -> dict[str, Callable[[], Any]]:

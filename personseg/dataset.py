@@ -25,7 +25,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
     An item is the uint8 image [3, H, W] and the float32 target [1, H, W], letterboxed to `size`. The target is 0 or 1;
     with a teacher (`taught`) it is between, and the photos that only the teacher has masks of come after the others.
-    With probability `paste` a photo's person is pasted over another photo. An item's key is (epoch, index):
+    With probability `copy_paste` a photo's person is pasted over another photo. An item's key is (epoch, index):
     augmentation is a function of seed, epoch and index alone, so neither the number of workers nor an interruption
     changes what the network sees.
     """
@@ -37,7 +37,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         size: tuple[int, int],
         augmentation: Compose | None = None,
         seed: int = 0,
-        paste: float = 0,
+        copy_paste: float = 0,
         taught: Taught | None = None,
     ) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         self.size = size
         self.augmentation = augmentation
         self.seed = seed
-        self.paste = paste
+        self.copy_paste = copy_paste
         self.taught = taught
         self.level = 255 if taught else 1  # of a target before it becomes a float
 
@@ -69,10 +69,11 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image, mask = self._read(index)
-        if self.paste:
+        if self.copy_paste:
             rng = np.random.default_rng([self.seed, epoch, index])
-            if rng.random() < self.paste:
-                image, mask = paste(image, mask, *self._read(int(rng.integers(len(self.stems)))), self.level)
+            if rng.random() < self.copy_paste:
+                other = (index + int(rng.integers(1, max(2, len(self))))) % len(self)
+                image, mask = paste(image, mask, *self._read(other), self.level)
         if self.augmentation is not None:
             entropy = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
             self.augmentation.set_random_seed(int(entropy))

@@ -40,7 +40,7 @@ TRAINING: dict[str, Any] = {
     "devices": 1,
     "strategy": "auto",
     "augment": {
-        "paste": 0,
+        "copy_paste": 0,
         "hflip": 0.5,
         "vflip": 0,
         "elastic": 0,

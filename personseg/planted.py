@@ -143,7 +143,7 @@ def _repair_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | int |
         "repaired": len(rows),
         "iou_before": float(before.mean()) if len(rows) else None,
         "iou_after": float(after.mean()) if len(rows) else None,
-        "error_ratio": float((1 - after).mean() / (1 - before).mean()) if len(rows) else None,
+        "error_ratio": float((1 - after).sum() / (1 - before).sum()) if len(rows) and before.min() < 1 else None,
         "mended": int((after > before).sum()),
         "harmed": int((after < before).sum()),
     }

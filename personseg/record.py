@@ -35,6 +35,14 @@ MADE = {
     "costs.json": "`python -m personseg.record`, from logs/costs/",
     "README.md": "`python -m personseg.record`",
 }
+# What other commands leave beside a record.
+ELSEWHERE = {
+    "ablation.csv": "`python -m benchmarks.ablation`",
+    "cleaning.csv": "`python -m benchmarks.cleaning`",
+    "review": "people, see its own README; `python -m benchmarks.review_agreement`",
+    "training_cost.json": "`python -m benchmarks.training_cost`",
+}
+KEPT = {"metrics/peers.json": "`python -m benchmarks.peers`"}  # inside folders that are replaced
 OWNED = {pattern.split("/")[0] for pattern in (*COPIED, *MADE)}  # top-level names; all others are left alone
 
 
@@ -86,13 +94,12 @@ def _render(root: Path, folder: Path, params: Mapping[str, Any]) -> None:
     render(read_results(root, backends), options, folder / "report.html", folder / "report.md", photos=False)
 
 
-def _readme(name: str, others: list[Path], timings: bool) -> str:
+def _readme(folder: Path, name: str, others: list[Path], timings: bool) -> str:
     made = {**COPIED, **({TIMINGS: "`dvc repro`"} if timings else {}), **MADE}
     rows = [f"| `{path}` | {command} |" for path, command in made.items()]
+    rows += [f"| `{path}` | {command} |" for path, command in KEPT.items() if (folder / path).is_file()]
     for path in others:
-        known = read_json(path) if path.suffix == ".json" else None
-        command = known.get("command") if isinstance(known, dict) else None
-        rows.append(f"| `{path.name}` | {f'`{command}`' if command else 'not by this command; kept as it was'} |")
+        rows.append(f"| `{path.name}` | {ELSEWHERE.get(path.name, 'not by this command; kept as it was')} |")
     table = "\n".join(rows)
     return f"""# {name}
 
@@ -123,6 +130,9 @@ def record(root: str | Path, target: str | Path) -> None:
                 shutil.copy2(path, folder / path.name)
         for pattern in COPIED:
             _copy(root, pattern, folder)
+        for name in KEPT:
+            if (target / name).is_file() and not (folder / name).exists():
+                shutil.copy2(target / name, folder / name)
         timings = list(root.glob(TIMINGS))
         small = 0 < sum(path.stat().st_size for path in timings) < TIMINGS_LIMIT
         if small:
@@ -131,7 +141,7 @@ def record(root: str | Path, target: str | Path) -> None:
         params = _read_params(root / "params.yaml")
         _render(root, folder, params)
         _hide_folder([folder / "params.yaml", folder / "dvc.lock"], str(params["data"]["source"]))
-        (folder / "README.md").write_text(_readme(target.name, others, small), encoding="utf-8")
+        (folder / "README.md").write_text(_readme(folder, target.name, others, small), encoding="utf-8")
 
 
 def main() -> None:

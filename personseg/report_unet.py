@@ -27,7 +27,7 @@ class ReportUnet(nn.Module):
     """Unet on a resnet34 whose stem has no max-pooling, four decoder outputs concatenated.
 
     Every stage works at twice the resolution of the usual resnet34 Unet, which is what makes it so
-    dear. Source: the public code behind the report (mission's "How the report's own figures were made").
+    dear. Source: the public code behind the report.
     Input float32 [N, 3, H, W] in 0..255, H and W multiples of 32; output logits float32 [N, 1, H, W].
     """
 

@@ -165,7 +165,7 @@ def make_loaders(
             "pin_memory": torch.cuda.is_available(),
         }
 
-    train_set = PairDataset(folder, stems["train"], size, augmentation, seed, train["augment"]["paste"], taught)
+    train_set = PairDataset(folder, stems["train"], size, augmentation, seed, train["augment"]["copy_paste"], taught)
     val_set = PairDataset(folder, stems["val"], size)
     sampler = EpochSampler(len(train_set), seed, weights)
     return (

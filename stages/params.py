@@ -40,6 +40,9 @@ class Section(BaseModel):
             raise ValueError(f"{low} should be below {high}")
 
 
+Loss = Literal["focal", "bce", "dice", "jaccard", "lovasz", "structure"]
+
+
 class Data(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     source: Annotated[str, Field(min_length=1)]
@@ -123,9 +126,15 @@ class Model(Section):
     flip_average: bool
     input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
 
+    @model_validator(mode="after")
+    def flips_only_its_own(self) -> Self:
+        if self.flip_average and self.name == "report_unet":
+            raise ValueError("flip_average is not for report_unet")
+        return self
+
 
 class Augment(Section):
-    paste: Probability
+    copy_paste: Probability
     hflip: Probability
     vflip: Probability
     elastic: Probability
@@ -166,7 +175,7 @@ class Train(Section):
     seed: Natural
     epochs: Positive
     batch_size: Positive
-    loss: dict[str, Annotated[float, Field(ge=0)]]
+    loss: dict[Loss, Annotated[float, Field(ge=0)]]
     focal_gamma: Annotated[float, Field(ge=0)]
     optimizer: Literal["adamw", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
@@ -189,7 +198,7 @@ class Train(Section):
 
     @field_validator("loss")
     @classmethod
-    def some_loss(cls, value: dict[str, float]) -> dict[str, float]:
+    def some_loss(cls, value: dict[Loss, float]) -> dict[Loss, float]:
         if not any(value.values()):
             raise ValueError("at least one weight should be above 0")
         return value
@@ -254,7 +263,7 @@ def describe(error: ValidationError) -> str:
     """One line for the first fault: the key's full name, what is wrong, how many more there are."""
     # A misspelt key is also a missing one: the name that stands in the file helps more.
     first, *rest = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"]) or "the whole file"
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
     reason = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
     given = "" if first["type"] in ("missing", "extra_forbidden") else f" (got {first['input']!r})"
     more = f"; and {len(rest)} more" if rest else ""

@@ -19,7 +19,8 @@ PLAN = yaml.safe_load(ablation.VARIANTS.read_text(encoding="utf-8"))
 @pytest.mark.parametrize("name", PLAN["variants"])
 def test_params_of_a_variant(name, tmp_path):
     shutil.copy("params.yaml", tmp_path)
-    values = ablation.overrides(PLAN["variants"][name], PLAN["shared"], 3)
+    shared = {**PLAN["shared"], "data.source": "/photos (1), all=mine/it's.zip"}
+    values = ablation.overrides(PLAN["variants"][name], shared, 3)
     apply_overrides(tmp_path / "params.yaml", ablation.settings(values))
     params = yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8"))
     assert Params.model_validate(params).train.seed == 3
@@ -31,14 +32,20 @@ def test_params_of_a_variant(name, tmp_path):
 
 
 def test_experiments_have_names_git_takes():
-    names = [ablation.slug(name, seed) for name in PLAN["variants"] for seed in (1, 2)]
+    names = [ablation.slug("sample", name, seed) for name in PLAN["variants"] for seed in (1, 2)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) for name in names)
 
 
+CHANGED = ("params.yaml", "dvc.lock", "metrics/iou.json")
+
+
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    (tmp_path / "params.yaml").write_text("a: 1\n")
+    (tmp_path / "metrics").mkdir()
+    for name in ablation.RESTORED:
+        path = tmp_path / name
+        (path / "iou.json" if path.is_dir() else path).write_text("a: 1\n")
     for command in (
         ["init", "-q"],
         ["add", "."],
@@ -46,7 +53,6 @@ def repository(tmp_path, monkeypatch):
     ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ablation, "RESTORED", ("params.yaml",))
     return tmp_path
 
 
@@ -55,7 +61,10 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
 
     def run(name, values):
         done.append(name)
-        (repository / "params.yaml").write_text("a: 2\n")
+        for path in CHANGED:
+            (repository / path).write_text("a: 2\n")
+        if name.endswith("-3"):
+            raise UserError("failed")
 
     monkeypatch.setattr(ablation, "run_experiment", run)
     monkeypatch.setattr(
@@ -64,14 +73,17 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
     out = repository / "table.csv"
     ablation.ablate("sample", "sample", [1], ["base", "lovasz"], out)
     table = ablation.ablate("sample", "sample", [1, 2], ["base"], out)
-    assert done == ["base-1", "lovasz-1", "base-2"]
+    assert done == ["sample-base-1", "sample-lovasz-1", "sample-base-2"]
     assert list(table["experiment"]) == done == list(pd.read_csv(out)["experiment"])
-    assert (repository / "params.yaml").read_text() == "a: 1\n"
+    with pytest.raises(UserError, match="failed"):
+        ablation.ablate("sample", "sample", [3], ["base"], out)
+    assert all((repository / path).read_text() == "a: 1\n" for path in CHANGED)
 
 
-def test_unknown_variants_and_changed_params_are_refused(repository):
+@pytest.mark.parametrize("changed", CHANGED)
+def test_unknown_variants_and_uncommitted_changes_are_refused(repository, changed):
     with pytest.raises(UserError, match="no variant 'nonsense'"):
         ablation.ablate("sample", "sample", [1], ["nonsense"], repository / "table.csv")
-    (repository / "params.yaml").write_text("a: 3\n")
+    (repository / changed).write_text("a: 3\n")
     with pytest.raises(UserError, match="uncommitted changes"):
         ablation.ablate("sample", "sample", [1], None, repository / "table.csv")

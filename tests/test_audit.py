@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from personseg import defects
-from personseg.audit import Case, audit, inspect, judge, label_quality, quality
+from personseg.audit import Case, audit, burden, inspect, judge, label_quality, quality
 from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.images import read_image, write_image, write_mask
@@ -146,8 +146,19 @@ def test_reasons_in_words_and_categories() -> None:
 def test_no_mask_is_category_2_without_a_reason() -> None:
     image, mask = person()
     found = inspect(case(image, mask | disc(mask.shape, (25, 60), 1), mask), LIMITS)
-    strict = replace(LIMITS, spots=1000, ragged_edge=found.ragged_edge - 1)
-    assert judge(found, strict) == (2, [f"ragged edge {found.ragged_edge:.2f}"])
+    assert judge(found, replace(LIMITS, spots=1000, ragged_edge=found.ragged_edge - 1)) == (
+        2,
+        [f"ragged edge {found.ragged_edge:.2f}"],
+    )
+    # Five small burdens that only together make category 2: the largest is named.
+    part = defects.Region(found.spots.where, 1, 20.0)
+    small = replace(
+        found, spots=part, holes=part, extra_background=part, missing_part=part, gap=replace(found.gap, sure_area=22.0)
+    )
+    limits = replace(LIMITS, spots=200, holes=205, hair_gap=225, extra_background=80, missing_part=80, ragged_edge=1000)
+    assert max(burden(small, limits).values()) < 0.35
+    category, reasons = judge(small, limits)
+    assert (category, len(reasons)) == (2, 1)
 
 
 def _folder(path: Path) -> Path:

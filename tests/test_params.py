@@ -132,6 +132,7 @@ def test_impossible_value(tmp_path: Path, key: str, value: Any) -> None:
         ("calibrate.min_hole", [0, -5], "calibrate.min_hole.1"),
         ("train.loss", {"focal": -1.0}, "train.loss.focal"),
         ("train.loss", {"focal": 0, "dice": 0}, "train.loss"),
+        ("train.loss", {"hinge": 1.0}, "train.loss.hinge"),
         ("benchmark.backends", [], "benchmark.backends"),
         ("train.augment.jpeg_quality", [90, 50], "train.augment.jpeg_quality"),
         ("audit.limits.wide_gap_width", 1, "audit.limits"),
@@ -140,6 +141,12 @@ def test_impossible_value(tmp_path: Path, key: str, value: Any) -> None:
 )
 def test_impossible_value_inside_a_list_or_table(tmp_path: Path, key: str, value: Any, place: str) -> None:
     assert message(changed(tmp_path, key, value)).startswith(f"{place}: ")
+
+
+def test_flips_of_the_report_network_are_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path, "model.name", "report_unet")
+    path.write_text(path.read_text().replace("flip_average: false", "flip_average: true"))
+    assert message(path).startswith("model: ")
 
 
 @pytest.mark.parametrize("text", ["train: [1", "a: b: c", "\tdata: 1", "a: 2020-13-45", "a: !!python/name:os.system"])

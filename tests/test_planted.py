@@ -12,7 +12,7 @@ from personseg.audit import audit
 from personseg.files import write_table
 from personseg.filtering import filter_masks
 from personseg.images import Mask, write_image, write_mask
-from personseg.planted import Piece, Tally, match, planted_pieces, score_planted
+from personseg.planted import Piece, Tally, _repair_scores, match, planted_pieces, score_planted
 from personseg.sample import COLUMNS
 from tests.figures import LIMITS, disc, person, write_folds
 
@@ -63,6 +63,21 @@ def test_rows_of_truth_are_found_in_the_masks_difference() -> None:
         ("spots", areas["spots"], True),
         ("holes", areas["holes"], True),
     ]
+
+
+def test_pieces_of_one_size_are_told_apart_by_their_place() -> None:
+    truth = disc(SHAPE, (50, 50), 20)
+    mask = truth | disc(SHAPE, (10, 10), 4) | disc(SHAPE, (90, 90), 4)
+    size = int(disc(SHAPE, (10, 10), 4).sum())
+    rows = pd.DataFrame([("1", "spots", size, None, None, 90.4, 89.6)], columns=COLUMNS)
+    (piece,) = planted_pieces(mask, truth, rows)
+    assert piece.where[90, 90] and not piece.where[10, 10]
+
+
+def test_a_sample_without_room_for_better_has_no_ratio() -> None:
+    rows = [{"before": 1.0, "after": 0.99}]
+    assert _repair_scores(rows)["error_ratio"] is None and _repair_scores([])["error_ratio"] is None
+    assert _repair_scores([{"before": 0.9, "after": 0.95}])["error_ratio"] == pytest.approx(0.5)
 
 
 def test_a_whole_sample(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -49,14 +48,17 @@ def test_what_is_not_its_own_is_kept(project: Path, tmp_path: Path) -> None:
     (target / "peers").mkdir(parents=True)
     (target / "peers/notes.txt").write_text("kept")
     (target / "ablation.csv").write_text("kept")
-    (target / "training_cost.json").write_text(json.dumps({"command": "python benchmarks/training_cost.py"}))
+    (target / "training_cost.json").write_text("{}")
     (target / "metrics").mkdir()
+    (target / "metrics/peers.json").write_text('{"ours": 1}')
     (target / "metrics/old.json").write_text("{}")
     record(project, target)
     record(project, target)
     assert (target / "ablation.csv").read_text() == (target / "peers/notes.txt").read_text() == "kept"
+    assert (target / "metrics/peers.json").read_text() == '{"ours": 1}'
     assert not (target / "metrics/old.json").exists()
-    assert "`python benchmarks/training_cost.py`" in (target / "README.md").read_text()
+    readme = (target / "README.md").read_text()
+    assert "`python -m benchmarks.training_cost`" in readme and "`python -m benchmarks.peers`" in readme
 
 
 @pytest.mark.parametrize("missing", ["dvc.lock", "metrics/iou.json", "data/env.json", "logs/costs", "params.yaml"])
