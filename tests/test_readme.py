@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
@@ -28,6 +29,18 @@ def test_both_tables_are_those_of_the_recorded_report():
     recorded = tables((RESULTS / "report.md").read_text(encoding="utf-8"))
     assert len(recorded) > 12
     assert tables(README) == recorded
+
+
+def test_third_table_is_that_of_the_recorded_trainings():
+    lines = README.split("Table 3.", 1)[1].split("|---|", 1)[1].splitlines()[1:]
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
+    recorded = pd.read_csv(RESULTS / "cleaning.csv")
+    assert [row[0] for row in shown] == list(recorded["variant"].unique())
+    for name, photos, *scores, seeds in shown:
+        rows = recorded[recorded["variant"] == name]
+        columns = ("test_iou", "test_iou_imagewise", "test_boundary_iou")
+        assert scores == [f"{rows[column].mean():.4f}" for column in columns] and set(rows["photos"]) == {int(photos)}
+        assert seeds == " / ".join(f"{value:.4f}" for value in rows["test_iou"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
