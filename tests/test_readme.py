@@ -1,5 +1,6 @@
 """The README's figures are the recorded ones; the commands in it and in docs/ exist."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -41,6 +42,26 @@ def test_third_table_is_that_of_the_recorded_trainings():
         columns = ("test_iou", "test_iou_imagewise", "test_boundary_iou")
         assert scores == [f"{rows[column].mean():.4f}" for column in columns] and set(rows["photos"]) == {int(photos)}
         assert seeds == " / ".join(f"{value:.4f}" for value in rows["test_iou"])
+
+
+def test_figures_of_the_audit_are_those_recorded():
+    page = Path("docs/cleaning.md").read_text(encoding="utf-8")
+    sets = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path("results/audit").glob("*.json"))]
+    assert len(sets) == 3
+    for kind, name in (
+        ("spots", "spots"),
+        ("hair_gap", "hair gaps"),
+        ("holes", "holes"),
+        ("extra_background", "extra"),
+    ):
+        total = {
+            key: sum(one["planted"][kind][key] for one in sets) for key in ("planted", "found", "findings", "right")
+        }
+        precision, recall = total["right"] / total["findings"], total["found"] / total["planted"]
+        assert re.search(rf"\| {name}[^|]*\| {total['planted']} \| {precision:.3f} \| {recall:.3f} \|", page), kind
+    untouched = [one["untouched"] for one in sets]
+    masks, changed = (sum(one[key] for one in untouched) for key in ("masks", "changed"))
+    assert f"Of {masks} masks without a planted defect the repair changed {changed}" in page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
