@@ -87,23 +87,22 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
 def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: Path) -> pd.DataFrame:
     """Run what the table at `out` lacks and add it, row by row."""
     plan = yaml.safe_load(VARIANTS.read_text(encoding="utf-8"))
-    chosen = (
-        plan["variants"] if only is None else {key: plan["variants"][key] for key in only if key in plan["variants"]}
-    )
-    if only and (unknown := set(only) - set(chosen)):
-        raise UserError(f"{VARIANTS.name}: no variant {sorted(unknown)[0]!r}; it has {', '.join(plan['variants'])}")
+    variants = plan["variants"]
+    names = list(variants) if only is None else only
+    if unknown := sorted(set(names) - set(variants)):
+        raise UserError(f"{VARIANTS.name}: no variant {unknown[0]!r}; it has {', '.join(variants)}")
     if changed := git("status", "--porcelain", "--", *RESTORED).split():
         raise UserError(f"{changed[1]}: has uncommitted changes; commit them or do `git checkout {' '.join(RESTORED)}`")
     table = read_table(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed"])
     for seed in seeds:
-        for variant, its in chosen.items():
+        for variant in names:
             if ((table["variant"] == variant) & (table["seed"] == seed)).any():
                 continue
             experiment = slug(name, variant, seed)
             print(f"{variant}, seed {seed}", flush=True)
             shared = {"data.name": name, "data.source": data, **plan["shared"]}
             try:
-                run_experiment(experiment, overrides(its, shared, seed))
+                run_experiment(experiment, overrides(variants[variant], shared, seed))
                 row = row_of_run(variant, seed, experiment)
             finally:
                 git("checkout", "--quiet", "HEAD", "--", *RESTORED)

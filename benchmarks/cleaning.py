@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.scoring import score
 from personseg.errors import UserError, one_line_errors
 from personseg.files import natural_key, read_json, read_table, write_json, write_table
 from personseg.filtering import UNDONE
 from personseg.images import read_mask
-from personseg.metrics import boundary_iou, counts, iou
 from personseg.model import build_model
 from personseg.prediction import predict_photos
 from personseg.training import seed_everything, train_network
@@ -72,15 +72,14 @@ def variants(manifest: pd.DataFrame, scores: pd.DataFrame, held_out: set[str]) -
     }
 
 
-def score(network: Any, stems: list[str]) -> dict[str, float]:
+def score_network(network: Any, stems: list[str]) -> dict[str, float]:
     """IoU over all pixels, mean per photo, and mean boundary IoU on the raw masks of `stems`, at threshold 0.5."""
-    pixels, rows = np.zeros(3, dtype=np.int64), []
-    for stem, probability, placement in predict_photos(network.eval(), JPG / "images", stems, SIZE, "test", 16):
-        predicted, truth = placement.restore(probability) > 0.5, read_mask(JPG / "masks" / f"{stem}.jpg")
-        pixels += (own := counts(predicted, truth)[:3])
-        rows.append((iou(*own), boundary_iou(predicted, truth)))
-    per_photo, boundary = (float(value) for value in np.mean(rows, axis=0))
-    return {"test_iou": iou(*pixels.tolist()), "test_iou_imagewise": per_photo, "test_boundary_iou": boundary}
+    photos = predict_photos(network.eval(), JPG / "images", stems, SIZE, "test", 16)
+    found = score(
+        (placement.restore(probability) > 0.5, read_mask(JPG / "masks" / f"{stem}.jpg"))
+        for stem, probability, placement in photos
+    )
+    return {f"test_{name}": value for name, value in found.summary().items()}
 
 
 def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int, steps: int, state: Path) -> Any:
@@ -135,7 +134,7 @@ def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
                     "seed": seed,
                     "photos": len(variant.stems),
                     "steps": steps,
-                    **score(network, test),
+                    **score_network(network, test),
                 }
                 write_json(done, row)
             rows.append(dict(read_json(done)))

@@ -25,7 +25,7 @@ import pandas as pd
 
 from personseg.audit import AuditLimits, audit
 from personseg.convert import convert
-from personseg.errors import one_line_errors
+from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json, write_table
 from personseg.filtering import filter_masks
 from personseg.images import read_image, read_mask, write_image
@@ -123,7 +123,7 @@ def measure(counts: list[int], root: Path | None) -> list[dict[str, Any]]:
                 child.start()
                 child.join()
                 if child.exitcode != 0:
-                    raise SystemExit(f"error: {name} failed at {count} photos")
+                    raise UserError(f"{name} failed at {count} photos; its messages are above")
                 row = {"step": name, "photos": count, **results.get()}
                 first = next((other for other in rows if other["step"] == name), row)
                 row["ms_per_photo"] = 1000 * row["seconds"] / count

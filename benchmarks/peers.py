@@ -12,8 +12,7 @@ for both.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.scoring import difference, score
 from personseg.calibrate import choose_threshold
 from personseg.errors import UserError, one_line_errors
 from personseg.files import sha256_file, write_json
 from personseg.images import RGB, Mask, read_image, read_mask
-from personseg.metrics import ThresholdCounts, boundary_iou, counts, iou
+from personseg.metrics import ThresholdCounts
 from personseg.model_config import read_config
 from personseg.postprocess import clean_mask
 from personseg.prediction import predict_pairs
@@ -65,52 +65,6 @@ class MediaPipe:
         self.interpreter.invoke()
         probability = self.interpreter.get_tensor(self.output["index"])[0, ..., 0]
         return cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Counts (int64 [N, 3]: tp, fp, fn) and boundary IoU (float64 [N]) of N photos."""
-
-    counts: NDArray[np.int64]
-    boundary: NDArray[np.float64]
-
-    def summary(self) -> dict[str, float]:
-        """Pooled IoU, and the means over photos."""
-        return {
-            "iou": iou(*self.counts.sum(axis=0).tolist()),
-            "iou_imagewise": float(np.mean([iou(*row) for row in self.counts.tolist()])),
-            "boundary_iou": float(self.boundary.mean()),
-        }
-
-
-def score(predictions: Iterable[tuple[Mask, Mask]]) -> Scores:
-    """Score pairs of predicted and true mask."""
-    rows = [(counts(predicted, truth)[:3], boundary_iou(predicted, truth)) for predicted, truth in predictions]
-    return Scores(np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows]))
-
-
-def difference(ours: Scores, theirs: Scores, resamples: int, seed: int) -> dict[str, Any]:
-    """Ours less theirs with 95 % intervals by bootstrap, the same photos drawn for both."""
-
-    def pooled(scores: Scores, drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        total = np.array([scores.counts[rows].sum(axis=0) for rows in drawn], dtype=np.float64)
-        return total[:, 0] / np.maximum(total.sum(axis=1), 1)
-
-    number = len(ours.counts)
-    drawn = np.random.default_rng(seed).integers(0, number, size=(resamples, number))
-    values = {
-        "iou": pooled(ours, drawn) - pooled(theirs, drawn),
-        "boundary_iou": (ours.boundary - theirs.boundary)[drawn].mean(axis=1),
-    }
-    mine, other = ours.summary(), theirs.summary()
-    return {
-        name: {
-            "difference": mine[name] - other[name],
-            "ci95_low": float(np.quantile(value, 0.025)),
-            "ci95_high": float(np.quantile(value, 0.975)),
-        }
-        for name, value in values.items()
-    }
 
 
 def _pairs_of(peer: MediaPipe, folder: Path, stems: list[str], label: str) -> Iterator[tuple[Floats, Mask]]:

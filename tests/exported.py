@@ -17,16 +17,10 @@ from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask, write_image, write_mask
 from personseg.model import build_model, save_model
 from personseg.model_config import ModelConfig, PostprocessConfig
+from tests.networks import architecture
 
 SIZE = (64, 64)
-ARCHITECTURE = {
-    "name": "concat_unet",
-    "encoder": "resnet18",
-    "decoder_channels": [16, 16, 16, 8, 8],
-    "projection": 4,
-    "dropout": 0.1,
-    "attention": None,
-}
+ARCHITECTURE = architecture(decoder_channels=[16, 16, 16, 8, 8], dropout=0.1)
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,9 @@ import torch.nn.functional as F
 from personseg.errors import UserError
 from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model
 from personseg.model_config import ModelConfig
+from tests.networks import architecture
 
 ENCODERS = ["tu-tf_efficientnet_lite0", "tu-tf_efficientnet_lite1", "tu-tf_efficientnet_lite2", "resnet34"]
-
-
-def architecture(encoder="resnet18", **changes):
-    base = {
-        "name": "concat_unet",
-        "encoder": encoder,
-        "decoder_channels": [32, 16, 16, 16, 16],
-        "projection": 4,
-        "dropout": 0.2,
-        "attention": None,
-    }
-    return {**base, **changes}
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

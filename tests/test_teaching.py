@@ -18,6 +18,7 @@ from personseg.model_config import ModelConfig
 from personseg.probability import read_probability
 from personseg.taught import describe_teacher, read_taught
 from personseg.teaching import collect, teach
+from tests.networks import architecture
 
 SIZE = (64, 64)
 STEMS = {"train": ["0", "1", "2"], "val": ["3"], "test": ["4"]}
@@ -62,15 +63,8 @@ def test_photos_that_resemble_val_or_test_are_left_out(folders: Path) -> None:
 
 def _teacher(folder: Path) -> str:
     torch.manual_seed(0)
-    architecture = {
-        "name": "concat_unet",
-        "encoder": "resnet18",
-        "decoder_channels": [16, 8, 8, 8, 8],
-        "projection": 4,
-        "dropout": 0.0,
-        "attention": None,
-    }
-    save_model(folder / "teacher", build_model(architecture), ModelConfig(architecture=architecture, input_size=SIZE))
+    small = architecture(decoder_channels=[16, 8, 8, 8, 8], dropout=0.0)
+    save_model(folder / "teacher", build_model(small), ModelConfig(architecture=small, input_size=SIZE))
     return str(folder / "teacher")
 
 

@@ -18,18 +18,12 @@ from personseg.model import build_model
 from personseg.paste import paste
 from personseg.resume import resume_folder
 from personseg.training import AveragedWeights, seed_everything, train_network
+from tests.networks import architecture
 
 TRAIN = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train"]
 SIZE = (64, 64)
 STEMS = [str(i) for i in range(12)]
-ARCHITECTURE = {
-    "name": "concat_unet",
-    "encoder": "tu-tf_efficientnet_lite0",
-    "decoder_channels": [16, 16, 8, 8, 8],
-    "projection": 4,
-    "dropout": 0.2,
-    "attention": None,
-}
+ARCHITECTURE = architecture("tu-tf_efficientnet_lite0", decoder_channels=[16, 16, 8, 8, 8])
 
 
 @pytest.fixture(scope="module")
