@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personseg.images import Mask
-from personseg.metrics import boundary_iou, counts, iou
+from personseg.metrics import boundary_iou, counts, iou, pooled_iou
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,10 @@ def score(predictions: Iterable[tuple[Mask, Mask]]) -> Scores:
 
 def difference(ours: Scores, theirs: Scores, resamples: int, seed: int) -> dict[str, Any]:
     """Ours less theirs with 95 % intervals by bootstrap, the same photos drawn for both."""
-
-    def pooled(scores: Scores, drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-        total = np.array([scores.counts[rows].sum(axis=0) for rows in drawn], dtype=np.float64)
-        return total[:, 0] / np.maximum(total.sum(axis=1), 1)
-
     number = len(ours.counts)
     drawn = np.random.default_rng(seed).integers(0, number, size=(resamples, number))
     values = {
-        "iou": pooled(ours, drawn) - pooled(theirs, drawn),
+        "iou": pooled_iou(ours.counts, drawn) - pooled_iou(theirs.counts, drawn),
         "boundary_iou": (ours.boundary - theirs.boundary)[drawn].mean(axis=1),
     }
     mine, other = ours.summary(), theirs.summary()

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from personseg.geometry import cover
 from personseg.images import RGB, Mask
 
 MATTING_SIZE = 640  # px of the longer side at which alpha is solved for; larger photos take it enlarged
@@ -62,13 +63,7 @@ def cut(image: RGB, mask: Mask, matting: bool = False) -> NDArray[np.uint8]:
 def compose(rgba: NDArray[np.uint8], background: NDArray[np.uint8]) -> RGB:
     """Lay a cutout over a uint8 RGB background, which is scaled to cover it and cropped in the middle."""
     height, width = rgba.shape[:2]
-    rows, columns = background.shape[:2]
-    if (rows, columns) != (height, width):
-        scale = max(height / rows, width / columns)
-        size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
-        background = np.asarray(cv2.resize(background, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-        top, left = (size[1] - height) // 2, (size[0] - width) // 2
-        background = background[top : top + height, left : left + width]
+    background = cover(background, height, width, cv2.INTER_LINEAR)
     # In strips: a float copy of a large photo would not fit beside it.
     result = np.empty((height, width, 3), np.uint8)
     for start in range(0, height, 512):

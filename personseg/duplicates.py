@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from personseg.parallel import parallel_map
 HASH_BITS = 64
 
 
-def perceptual_hash(stem: str, images: Path) -> int:
-    """64-bit perceptual hash (DCT of the grey image, imagehash.phash) of `images`/STEM.jpg."""
+def perceptual_hash(path: Path) -> int:
+    """64-bit perceptual hash (DCT of the grey image, imagehash.phash) of a photo."""
     import imagehash
     from PIL import Image
 
-    with Image.open(images / f"{stem}.jpg") as image:
+    with Image.open(path) as image:
         return int(str(imagehash.phash(image)), 16)
 
 
@@ -60,7 +59,7 @@ def group(count: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def duplicate_groups(images: Path, stems: Sequence[str], distance: int, workers: int) -> list[list[int]]:
-    """Group the photos `images`/STEM.jpg, as indices of `stems`, by hashes within `distance` of 64 bits."""
-    hashes = list(parallel_map(partial(perceptual_hash, images=images), stems, workers, "hash"))
-    return group(len(stems), near_duplicates(hashes, distance))
+def duplicate_groups(photos: Sequence[Path], distance: int, workers: int) -> list[list[int]]:
+    """Group photos, as indices, by hashes within `distance` of 64 bits, directly or through others."""
+    hashes = list(parallel_map(perceptual_hash, photos, workers, "hash"))
+    return group(len(photos), near_duplicates(hashes, distance))

@@ -102,8 +102,7 @@ def _predict_fold(
     network, _, _ = train_network(network, folder, stems, size, training, state)
     return_freed_memory()
     for stem, probability, placement in predict_photos(network, folder / "images", held_out, size, label, 16):
-        inner = probability[: placement.inner_height, : placement.inner_width]
-        write_probability(state / f"{stem}.png", np.ascontiguousarray(inner))
+        write_probability(state / f"{stem}.png", placement.inner(probability))
 
 
 def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path) -> None:
@@ -116,7 +115,8 @@ def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path
     """
     count = section["count"]
     stems = sorted((path.stem for path in (folder / "masks").glob("*.jpg")), key=natural_key)
-    groups = duplicate_groups(folder / "images", stems, section["hash_distance"], section["workers"])
+    photos = [folder / "images" / f"{stem}.jpg" for stem in stems]
+    groups = duplicate_groups(photos, section["hash_distance"], section["workers"])
     if len(groups) < 2 * count:
         raise UserError(f"{folder}: {len(groups)} different photos are too few for {count} folds; lower folds.count")
     fold = deal(groups, count, section["seed"])

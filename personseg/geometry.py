@@ -23,9 +23,13 @@ class Placement:
     inner_height: int
     inner_width: int
 
+    def inner(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Crop the padding off float32 logits or probabilities [H, W]."""
+        return values[: self.inner_height, : self.inner_width]
+
     def restore(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Crop the padding off float32 logits or probabilities [H, W] and resize to the photo's size."""
-        inner = values[: self.inner_height, : self.inner_width]
+        inner = self.inner(values)
         if inner.shape == (self.height, self.width):
             return np.ascontiguousarray(inner)
         return cv2.resize(inner, (self.width, self.height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
@@ -37,6 +41,17 @@ def place(height: int, width: int, size: tuple[int, int]) -> Placement:
     inner_height = min(size[0], max(1, round(height * scale)))
     inner_width = min(size[1], max(1, round(width * scale)))
     return Placement(height, width, inner_height, inner_width)
+
+
+def cover(image: NDArray[np.uint8], height: int, width: int, interpolation: int) -> NDArray[np.uint8]:
+    """Scale a uint8 image [H, W, 3] or [H, W] to cover height x width, aspect ratio kept; crop it in the middle."""
+    rows, columns = image.shape[:2]
+    scale = max(height / rows, width / columns)
+    size = (max(width, round(columns * scale)), max(height, round(rows * scale)))
+    if size != (columns, rows):
+        image = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 def letterbox(image: NDArray[Any], size: tuple[int, int]) -> tuple[NDArray[Any], Placement]:

@@ -83,6 +83,12 @@ class ThresholdCounts:
         return float(self.iou()[::10].max())
 
 
+def pooled_iou(per_image: NDArray[np.int64], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Pooled IoU, float64 [R], of R resamples: int64 [N, 3] (tp, fp, fn) of each image, int64 [R, M] indices drawn."""
+    total = np.array([per_image[rows].sum(axis=0) for rows in drawn], dtype=np.float64)
+    return total[:, 0] / np.maximum(total.sum(axis=1), 1)
+
+
 def bootstrap_ci(per_image: NDArray[np.int64], resamples: int, seed: int, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of the pooled IoU, images drawn with replacement.
 
@@ -90,8 +96,6 @@ def bootstrap_ci(per_image: NDArray[np.int64], resamples: int, seed: int, level:
     """
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(per_image), size=(resamples, len(per_image)))
-    pooled = np.array([per_image[rows].sum(axis=0) for rows in drawn], dtype=np.float64)
-    values = pooled[:, 0] / np.maximum(pooled.sum(axis=1), 1)
     tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
+    low, high = np.quantile(pooled_iou(per_image, drawn), [tail, 1 - tail])
     return float(low), float(high)

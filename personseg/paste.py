@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from personseg.geometry import cover
 from personseg.images import RGB
 
 Target = NDArray[np.uint8]
@@ -21,12 +22,9 @@ def paste(image: RGB, target: Target, behind: RGB, target_behind: Target, level:
     segmentation", CVPR 2021).
     """
     height, width = target.shape
-    scale = max(height / behind.shape[0], width / behind.shape[1])
-    size = (max(width, round(behind.shape[1] * scale)), max(height, round(behind.shape[0] * scale)))
-    top, left = (size[1] - height) // 2, (size[0] - width) // 2
-    window = (slice(top, top + height), slice(left, left + width))
-    scene = cv2.resize(behind, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)[window]
-    others = cv2.resize(target_behind, size, interpolation=cv2.INTER_NEAREST)[window]
+    smaller = behind.shape[0] > height and behind.shape[1] > width
+    scene = cover(behind, height, width, cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    others = cover(target_behind, height, width, cv2.INTER_NEAREST)
     alpha = cv2.GaussianBlur((2 * target > level).astype(np.float32), (0, 0), SOFTNESS)[..., None]
     pasted = image * alpha + scene * (1 - alpha)
     return pasted.round().astype(np.uint8), np.maximum(target, others)

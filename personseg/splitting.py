@@ -45,7 +45,8 @@ def split(
             f"split: {len(stems)} kept pairs cannot give train, val and test at val_fraction {val_fraction:g}"
             f" and test_fraction {test_fraction:g}; add photos or change the fractions"
         )
-    groups = duplicate_groups(clean / "images", stems, distance, workers)
+    photos = [clean / "images" / f"{stem}.jpg" for stem in stems]
+    groups = duplicate_groups(photos, distance, workers)
     sides = assign(groups, val, test, seed)
     if empty := [name for name in NAMES if not sides[name]]:
         raise UserError(

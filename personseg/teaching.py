@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from personseg.convert import jpeg_bytes
-from personseg.duplicates import group, near_duplicates, perceptual_hash
+from personseg.duplicates import duplicate_groups
 from personseg.files import fresh_folder, natural_key, write_table
 from personseg.images import open_supplied
 from personseg.parallel import parallel_map
@@ -34,20 +33,15 @@ def _convert(path: Path, out: Path, quality: int, max_pixels: int) -> str:
 
 
 def without_near_duplicates(
-    unlabelled: Mapping[str, Path], held_out: Mapping[str, Path], distance: int, workers: int
-) -> list[str]:
-    """Stems of `unlabelled` photos (stem: folder) that resemble none of `held_out`, directly or through others."""
-    photos = [*held_out.items(), *unlabelled.items()]
-    hashes = list(parallel_map(_hash, photos, workers, "hash"))
+    photos: Sequence[Path], held_out: Sequence[Path], distance: int, workers: int
+) -> list[Path]:
+    """Those of `photos` that resemble none of `held_out`, directly or through others."""
+    both = [*held_out, *photos]
     seen: set[int] = set()
-    for members in group(len(photos), near_duplicates(hashes, distance)):
+    for members in duplicate_groups(both, distance, workers):
         if members[0] < len(held_out):  # in ascending order
             seen |= set(members)
-    return [stem for index, (stem, _) in enumerate(photos) if index >= len(held_out) and index not in seen]
-
-
-def _hash(photo: tuple[str, Path]) -> int:
-    return perceptual_hash(*photo)
+    return [photo for index, photo in enumerate(both) if index >= len(held_out) and index not in seen]
 
 
 def collect(
@@ -70,11 +64,11 @@ def collect(
     work = partial(_convert, out=out, quality=quality, max_pixels=max_pixels)
     for stem, reason in zip(unique, parallel_map(work, list(unique.values()), workers, "convert"), strict=True):
         reasons[f"{PREFIX}{stem}"] = reason
-    readable = {stem: out for stem, reason in reasons.items() if not reason}
-    kept = set(without_near_duplicates(readable, dict.fromkeys(held_out, clean), distance, workers))
-    for stem in readable.keys() - kept:
-        reasons[stem] = "resembles a photo of val or test"
-        (out / f"{stem}.jpg").unlink()
+    readable = [out / f"{stem}.jpg" for stem, reason in reasons.items() if not reason]
+    photos = [clean / f"{stem}.jpg" for stem in held_out]
+    for path in set(readable) - set(without_near_duplicates(readable, photos, distance, workers)):
+        reasons[path.stem] = "resembles a photo of val or test"
+        path.unlink()
     return [(stem, int(not reason), reason) for stem, reason in reasons.items()]
 
 
@@ -114,6 +108,5 @@ def teach(
                 for stem, probability, placement in predict_photos(
                     network, images, members, config.input_size, "teach"
                 ):
-                    inner = probability[: placement.inner_height, : placement.inner_width]
-                    write_probability(temporary / "soft" / f"{stem}.png", np.ascontiguousarray(inner))
+                    write_probability(temporary / "soft" / f"{stem}.png", placement.inner(probability))
         write_table(temporary / "photos.csv", pd.DataFrame(rows, columns=COLUMNS))

@@ -23,7 +23,8 @@ def main(params: Params) -> None:
     data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), TAUGHT / "photos.csv", Path("data/teacher.json")]
     teacher = params.teacher
     taught = read_taught(TAUGHT, teacher.weight, teacher.unlabelled)
-    mark = fingerprint([section.model_dump(), teacher.model_dump(), params.train.model_dump()], data)
+    taught_so = [teacher.weight, teacher.unlabelled]
+    mark = fingerprint([section.model_dump(), taught_so, params.train.model_dump()], data)
     with resume_folder(Path(".resume/train"), mark) as state:
         seed_everything(params.train.seed)  # the decoder starts from random weights
         network = build_model(architecture, section.weights)

@@ -35,8 +35,8 @@ def write_manifest(clean: Path, stems: list[str], dropped: list[str] | None = No
 def random_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes drawn from the stem instead of a photo."""
 
-    def from_stem(stem: str, images: Path) -> int:
-        return int(np.random.default_rng(list(stem.encode())).integers(2**64, dtype=np.uint64))
+    def from_stem(photo: Path) -> int:
+        return int(np.random.default_rng(list(photo.stem.encode())).integers(2**64, dtype=np.uint64))
 
     monkeypatch.setattr(duplicates, "perceptual_hash", from_stem)
 
@@ -166,7 +166,7 @@ def test_too_few_pairs(count: int, val: float, test: float, tmp_path: Path) -> N
 
 
 def test_groups_too_large_for_three_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "perceptual_hash", lambda stem, images: 0)
+    monkeypatch.setattr(duplicates, "perceptual_hash", lambda photo: 0)
     clean = write_manifest(tmp_path / "clean", [str(number) for number in range(20)])
     with pytest.raises(UserError, match="split: "):
         split(clean, tmp_path / "out", 0.2, 0.2, 4, 1, 1)
