@@ -28,7 +28,7 @@ from personseg.files import sha256_file, write_json
 from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.metrics import ThresholdCounts
 from personseg.model_config import read_config
-from personseg.postprocess import clean_mask
+from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
 from personseg.splits import read_split
 from stages.params import load_params
@@ -79,13 +79,12 @@ def compare(model: Path, mediapipe: Path, splits: Path, resamples: int, seed: in
     for probability, truth in _pairs_of(peer, CLEAN, stems["val"], "mediapipe, threshold on val"):
         totals.update(probability, truth)
     threshold = choose_threshold(totals)
-    sizes = config.postprocess.model_dump()
     sets = {"test": (CLEAN, stems["test"]), "raw_val_test": (RAW, stems["val"] + stems["test"])}
     scores = {
         "ours": {
             name: score(
-                (clean_mask(probability > config.threshold, **sizes), truth)
-                for _, probability, truth in predict_pairs(model, folder, members, f"ours, {name}")
+                (finish(small, placement, config)[1], truth)
+                for _, small, placement, truth in predict_pairs(model, folder, members, f"ours, {name}")
             )
             for name, (folder, members) in sets.items()
         },

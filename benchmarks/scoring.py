@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,11 @@ class Scores:
             "iou_imagewise": float(np.mean([iou(*row) for row in self.counts.tolist()])),
             "boundary_iou": float(self.boundary.mean()),
         }
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """Scores of all the photos of `parts`."""
+        return cls(np.concatenate([part.counts for part in parts]), np.concatenate([part.boundary for part in parts]))
 
 
 def score(predictions: Iterable[tuple[Mask, Mask]]) -> Scores:

@@ -40,6 +40,7 @@ class Job:
     background: str = ""
     matting: bool = False
     threshold: float | None = None
+    zoom: bool = True
     recursive: bool = False
     overwrite: bool = False
 
@@ -221,6 +222,7 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
     segmenter = Segmenter.load(model, runtime, threads)
     if job.threshold is not None:
         segmenter.threshold = job.threshold
+    segmenter.zoom = job.zoom
     print(f"runtime: {segmenter.runtime_name}", file=sys.stderr)
     failures = []
     try:

@@ -28,7 +28,7 @@ from personseg.images import read_image, read_mask
 from personseg.memory import resident_bytes
 from personseg.metrics import counts, iou
 from personseg.model_config import ModelConfig, read_config
-from personseg.postprocess import clean_mask
+from personseg.postprocess import finish
 from personseg.runtimes import Backend, Runtime, Unavailable, find_backend, make_runtime
 from personseg.runtimes.tensorrt import engine_names
 from personseg.splits import read_split
@@ -119,8 +119,7 @@ def summarise(seconds: Sequence[float] | NDArray[np.float64], batch: int = 1) ->
 
 def to_mask(logits: NDArray[np.float32], placement: Any, config: ModelConfig) -> NDArray[np.bool_]:
     """Turn one photo's logits [H, W] into its mask at the photo's size: threshold and post-processing of `config`."""
-    probability = placement.restore(expit(logits))
-    return clean_mask(probability > config.threshold, **config.postprocess.model_dump())
+    return finish(expit(logits), placement, config)[1]
 
 
 def segment_file(runtime: Runtime, path: Path, config: ModelConfig) -> NDArray[np.bool_]:

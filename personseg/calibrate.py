@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personseg.errors import UserError
+from personseg.geometry import letterbox
 from personseg.metrics import THRESHOLDS, ThresholdCounts, counts, iou
 from personseg.model import load_model, save_model
 from personseg.model_config import PostprocessConfig
@@ -27,12 +28,13 @@ def choose_threshold(totals: ThresholdCounts) -> float:
 
 def choose_postprocess(
     masks: Sequence[Packed], min_objects: Sequence[int], min_holes: Sequence[int]
-) -> tuple[PostprocessConfig, float]:
-    """Try every pair of sizes (px) on bit-packed (prediction, truth, shape) masks; return the best and its IoU.
+) -> tuple[PostprocessConfig, float, float]:
+    """Try every pair of sizes (px) on bit-packed (prediction, truth, shape) masks.
 
-    Ties go to the smaller sizes, so what does not help is not done.
+    Return the best pair, its pooled IoU and that of no cleaning. Ties go to the smaller sizes, so what does not help
+    is not done.
     """
-    best, best_iou = PostprocessConfig(), -1.0
+    best, best_iou, plain = PostprocessConfig(), -1.0, -1.0
     for min_object in sorted({0, *min_objects}):
         for min_hole in sorted({0, *min_holes}):
             total = np.zeros(4, np.int64)
@@ -40,9 +42,10 @@ def choose_postprocess(
                 cleaned = clean_mask(_unpack(prediction, shape), min_object, min_hole)
                 total += counts(cleaned, _unpack(target, shape))
             value = iou(*(int(x) for x in total[:3]))
+            plain = value if min_object == min_hole == 0 else plain
             if value > best_iou:
                 best, best_iou = PostprocessConfig(min_object=min_object, min_hole=min_hole), value
-    return best, best_iou
+    return best, best_iou, plain
 
 
 def _unpack(bits: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -54,21 +57,23 @@ def calibrate(
 ) -> dict[str, float]:
     """Choose threshold and sizes for the model in `trained` on `stems` of `folder`; write the whole model to `out`.
 
-    Probabilities are kept as 8 bits at the chosen grid's resolution while choosing: one pass over val.
+    The threshold is chosen on masks of the photos' own size; the sizes, and the two IoU returned, at the network's
+    resolution, which `postprocess.finish` cleans at. Probabilities are kept as 8 bits of that size: one pass over val.
     """
     if not stems:
         raise UserError("calibrate: val is empty; raise split.val_fraction")
     totals = ThresholdCounts()
-    kept: list[tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]] = []
-    for _, probability, mask in predict_pairs(trained, folder, stems, "calibrate"):
-        totals.update(probability, mask)
-        above = np.searchsorted(THRESHOLDS, probability.ravel(), side="left").astype(np.uint8)
-        kept.append((above, np.packbits(mask.ravel()), (mask.shape[0], mask.shape[1])))
+    kept: list[Packed] = []
+    model, config = load_model(trained)
+    for _, small, placement, mask in predict_pairs(trained, folder, stems, "calibrate"):
+        totals.update(placement.restore(small), mask)
+        inner = placement.inner(small)
+        above = np.searchsorted(THRESHOLDS, inner.ravel(), side="left").astype(np.uint8)
+        truth = placement.inner(letterbox(mask.astype(np.uint8), config.input_size)[0])
+        kept.append((above, np.packbits(truth.ravel()), (inner.shape[0], inner.shape[1])))
     threshold = choose_threshold(totals)
     index = int(np.flatnonzero(np.isclose(THRESHOLDS, threshold))[0])
     packed = [(np.packbits(above > index), mask, shape) for above, mask, shape in kept]
-    postprocess, best_iou = choose_postprocess(packed, min_objects, min_holes)
-    model, config = load_model(trained)
+    postprocess, best_iou, plain = choose_postprocess(packed, min_objects, min_holes)
     save_model(out, model, config.model_copy(update={"threshold": threshold, "postprocess": postprocess}))
-    plain = float(totals.iou()[index])
     return {"threshold": threshold, **postprocess.model_dump(), "val_iou_plain": plain, "val_iou": best_iou}

@@ -38,6 +38,7 @@ def predict(
     matting: Annotated[bool, typer.Option("--matting", help="Soft alpha and clean colours along hair.")] = False,
     runtime: Annotated[str, typer.Option(help="Backend, or auto: the quickest without loss of accuracy.")] = "auto",
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Instead of the model's own.")] = None,
+    zoom: Annotated[bool, typer.Option(help="Look a second time, closer, at people small in the frame.")] = True,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all below them.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do photos again that are done already.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network; default: all.")] = None,
@@ -56,6 +57,7 @@ def predict(
         background=background,
         matting=matting,
         threshold=threshold,
+        zoom=zoom,
         recursive=recursive,
         overwrite=overwrite,
     )

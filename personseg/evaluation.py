@@ -14,7 +14,7 @@ from personseg.images import read_image, write_image
 from personseg.metrics import ThresholdCounts, bootstrap_ci, boundary_iou, counts, dice, iou
 from personseg.model_config import read_config
 from personseg.overlays import error_overlay
-from personseg.postprocess import clean_mask
+from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
 
 COLUMNS = ["stem", "split", "iou", "dice", "boundary_iou", "tp", "fp", "fn", "tn"]
@@ -26,9 +26,9 @@ def score_split(
     """Score each photo of one split; return a row per image (`COLUMNS`) and the counts over all thresholds."""
     config = read_config(model_folder)
     rows, totals = [], ThresholdCounts()
-    for stem, probability, mask in predict_pairs(model_folder, folder, stems, f"evaluate {name}"):
+    for stem, small, placement, mask in predict_pairs(model_folder, folder, stems, f"evaluate {name}"):
+        probability, prediction = finish(small, placement, config)
         totals.update(probability, mask)
-        prediction = clean_mask(probability > config.threshold, **config.postprocess.model_dump())
         tp, fp, fn, tn = counts(prediction, mask)
         scores = (iou(tp, fp, fn), dice(tp, fp, fn), boundary_iou(prediction, mask))
         rows.append((stem, name, *scores, tp, fp, fn, tn))
@@ -96,8 +96,9 @@ def draw_overlays(
     """Write `out`/overlays/SPLIT_RANK_STEM.jpg for `stems`, captioned with the scores of `table`."""
     config = read_config(model_folder)
     scores = table.set_index("stem")
-    for rank, (stem, probability, mask) in enumerate(predict_pairs(model_folder, folder, stems, f"draw {split}")):
-        prediction = clean_mask(probability > config.threshold, **config.postprocess.model_dump())
+    predictions = predict_pairs(model_folder, folder, stems, f"draw {split}")
+    for rank, (stem, small, placement, mask) in enumerate(predictions):
+        _, prediction = finish(small, placement, config)
         row = scores.loc[stem]
         caption = f"{split} {stem}   IoU {row['iou']:.3f}   boundary IoU {row['boundary_iou']:.3f}"
         image = error_overlay(read_image(folder / "images" / f"{stem}.jpg"), prediction, mask, caption)

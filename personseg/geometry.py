@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Placement:
     inner_height: int
     inner_width: int
 
-    def inner(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Crop the padding off float32 logits or probabilities [H, W]."""
+    def inner(self, values: NDArray[T]) -> NDArray[T]:
+        """Crop the padding off values of the network's size [H, W]."""
         return values[: self.inner_height, : self.inner_width]
 
     def restore(self, values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -60,12 +60,13 @@ def predict_photos(
 
 def predict_pairs(
     model_folder: Path, folder: Path, stems: Sequence[str], label: str
-) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.bool_]]]:
-    """Yield (stem, float32 probability HxW at the photo's size, bool truth HxW), one batch in memory.
+) -> Iterator[tuple[str, NDArray[np.float32], Placement, NDArray[np.bool_]]]:
+    """Yield (stem, float32 probability [H, W] of the network's size, its placement, bool truth of the photo's size).
 
     `folder` holds images/STEM.jpg and masks/STEM.jpg; the model is the one saved in `model_folder`.
+    `postprocess.finish` makes a mask of the probability.
     """
     model, config = load_model(model_folder)
     predictions = predict_photos(model, folder / "images", stems, config.input_size, label)
     for stem, probability, placement in predictions:
-        yield stem, placement.restore(probability), read_mask(folder / "masks" / f"{stem}.jpg")
+        yield stem, probability, placement, read_mask(folder / "masks" / f"{stem}.jpg")

@@ -39,6 +39,7 @@ MADE = {
 ELSEWHERE = {
     "ablation.csv": "`python -m benchmarks.ablation`",
     "cleaning.csv": "`python -m benchmarks.cleaning`",
+    "robustness.csv": "`python -m benchmarks.robustness`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
     "training_cost.json": "`python -m benchmarks.training_cost`",
 }

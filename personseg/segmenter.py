@@ -11,11 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -23,11 +21,12 @@ from scipy.special import expit
 
 from personseg.errors import UserError
 from personseg.files import read_json, sha256_file
-from personseg.geometry import Placement, letterbox
+from personseg.geometry import letterbox
 from personseg.images import RGB, Mask, open_supplied, to_rgb
 from personseg.model_config import ModelConfig, check_weights, read_config
-from personseg.postprocess import clean_mask
+from personseg.postprocess import finish
 from personseg.runtimes import BACKENDS, MANIFEST_FILE, Runtime, Unavailable, make_runtime
+from personseg.zoom import windows
 
 Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
 
@@ -35,7 +34,8 @@ MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
 # What `auto` tries, quickest first; int8 is left to those who ask for it, as it may cost accuracy.
 PREFERENCE = ("tensorrt_fp16", "openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
 PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")
-BATCH = 8
+BATCH = 8  # photos at most, and
+BATCH_PIXELS = 60_000_000  # so many of their pixels, unless one photo alone has more
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Segmentation:
 class Segmenter:
     """A saved model on one runtime. Make one with `Segmenter.load`.
 
-    `runtime_name` says which backend runs, `skipped` why those preferred to it do not.
+    `runtime_name` says which backend runs, `skipped` why those preferred to it do not. `threshold` may be changed,
+    and `zoom` be set to False: then people who are small in a large photo are not looked at a second time.
     """
 
     def __init__(self, config: ModelConfig, runtime: Runtime, runtime_name: str, skipped: dict[str, str]) -> None:
@@ -61,6 +62,7 @@ class Segmenter:
         self.runtime_name = runtime_name
         self.skipped = skipped
         self.threshold = config.threshold
+        self.zoom = True
 
     @classmethod
     def load(
@@ -114,33 +116,23 @@ class Segmenter:
 
     def stream(self, photos: Iterable[Photo]) -> Iterator[Segmentation]:
         """Segment any number of photos, a batch in memory at a time."""
-        iterator = iter(photos)
-        while batch := [letterbox(read_photo(photo), self.config.input_size) for photo in islice(iterator, BATCH)]:
-            logits = self.runtime.infer(np.stack([image for image, _ in batch]))
-            for values, (_, placement) in zip(logits, batch, strict=True):
-                yield self._segmentation(values, placement)
+        for batch in _batches(map(read_photo, photos)):
+            for image, found in zip(batch, self._look(batch), strict=True):
+                yield self._look_closer(image, found) if self.zoom else found
 
-    def _segmentation(self, logits: NDArray[np.float32], placement: Placement) -> Segmentation:
-        small = np.asarray(expit(logits), np.float32)
-        probability = placement.restore(small)
-        mask = np.asarray(probability > self.threshold)
-        return Segmentation(probability, self._postprocess(mask, small, placement))
+    def _look(self, images: Sequence[RGB]) -> list[Segmentation]:
+        fitted = [letterbox(image, self.config.input_size) for image in images]
+        logits = self.runtime.infer(np.stack([image for image, _ in fitted]))
+        config = self.config.model_copy(update={"threshold": self.threshold})
+        results = zip(expit(logits), (placement for _, placement in fitted), strict=True)
+        return [Segmentation(*finish(small, placement, config)) for small, placement in results]
 
-    def _postprocess(self, mask: Mask, small: NDArray[np.float32], placement: Placement) -> Mask:
-        """Clean at the network's resolution, which the sizes were chosen at, whatever the photo's size."""
-        section = self.config.postprocess
-        inner = (placement.inner_height, placement.inner_width)
-        if mask.shape == inner:
-            return clean_mask(mask, section.min_object, section.min_hole)
-        before = small[: inner[0], : inner[1]] > self.threshold
-        after = clean_mask(before, section.min_object, section.min_hole)
-        removed, filled = before & ~after, after & ~before
-        for change, side, value in ((removed, ~after, False), (filled, after, True)):
-            if change.any():
-                # One pixel more on each side: the enlarged edge lies between the network's pixels.
-                area = cv2.dilate(change.astype(np.uint8), np.ones((3, 3), np.uint8)) * side
-                mask[cv2.resize(area, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0] = value
-        return mask
+    def _look_closer(self, image: RGB, found: Segmentation) -> Segmentation:
+        """Predict people who are small in the frame again, alone; see `zoom.windows`."""
+        parts = windows(found.mask, self.config.input_size)
+        for part, again in zip(parts, self._look([image[part] for part in parts]) if parts else [], strict=True):
+            found.probability[part], found.mask[part] = again.probability, again.mask
+        return found
 
     def cutout(
         self, photo: Photo, matting: bool = False, background: NDArray[np.uint8] | None = None
@@ -155,6 +147,20 @@ class Segmenter:
         image = read_photo(photo)
         rgba = cut(image, self.predict(image).mask, matting)
         return rgba if background is None else compose(rgba, background)
+
+
+def _batches(images: Iterable[RGB]) -> Iterator[list[RGB]]:
+    batch: list[RGB] = []
+    for image in images:
+        if batch and sum(each.shape[0] * each.shape[1] for each in [*batch, image]) > BATCH_PIXELS:
+            yield batch
+            batch = []
+        batch.append(image)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def read_photo(photo: Photo) -> RGB:

@@ -38,6 +38,16 @@ def test_objects_below_the_size_go(min_object: int, gone: list[tuple[int, int]])
     np.testing.assert_array_equal(cleaned, expected)
 
 
+def test_a_small_person_stays_and_specks_beside_go() -> None:
+    mask = np.zeros((60, 60), dtype=bool)
+    mask[20:30, 20:26] = True  # 60 px
+    mask[50:52, 50:53] = mask[5:7, 5:9] = True  # 6 and 8
+    mask[40:41, 10:15] = True  # 5: less than a tenth
+    expected = mask.copy()
+    expected[40:41, 10:15] = False
+    np.testing.assert_array_equal(clean_mask(mask, 800, 0), expected)
+
+
 @pytest.mark.parametrize(
     ("min_hole", "filled"),
     [(0, []), (1, []), (4, []), (5, [slice(10, 12)]), (25, [slice(10, 12)]), (26, [slice(10, 12), slice(20, 25)])],
@@ -60,11 +70,12 @@ def test_against_labels_and_argument_unchanged(mask: Mask, min_object: int, min_
     before = mask.copy()
     cleaned = clean_mask(mask, min_object, min_hole)
     np.testing.assert_array_equal(mask, before)
-    expected = _drop_below(before, min_object)
+    areas = np.bincount(ndimage.label(before)[0].ravel())[1:]
+    expected = _drop_below(before, min(min_object, np.ceil(areas.max(initial=0) / 10)))
     np.testing.assert_array_equal(cleaned, ~_drop_below(~expected, min_hole))
 
 
-def _drop_below(mask: Mask, size: int) -> Mask:
+def _drop_below(mask: Mask, size: float) -> Mask:
     labels, _ = ndimage.label(mask)  # 4-connected
     return np.asarray(mask & (np.bincount(labels.ravel())[labels] >= size))
 

@@ -21,7 +21,7 @@ from personseg.batch import find_photos
 from personseg.cutouts import blurred, compose, cut
 from personseg.errors import UserError
 from personseg.images import read_image, read_mask
-from personseg.postprocess import clean_mask
+from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
 from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU
 
@@ -41,13 +41,11 @@ def test_prediction_is_what_evaluation_scores(small, segmenter, tmp_path):
     for kind, source in (("images", photo), ("masks", mask)):
         (tmp_path / kind).mkdir()
         shutil.copy(source, tmp_path / kind / "a.jpg")
-    (_, expected, _), *_ = predict_pairs(small.model, tmp_path, ["a"], "test")
+    (_, values, placement, _), *_ = predict_pairs(small.model, tmp_path, ["a"], "test")
+    probability, expected = finish(values, placement, segmenter.config)
     found = segmenter.predict(photo)
-    np.testing.assert_allclose(found.probability, expected, atol=1e-5)
-    section = segmenter.config.postprocess
-    np.testing.assert_array_equal(
-        found.mask, clean_mask(found.probability > segmenter.threshold, section.min_object, section.min_hole)
-    )
+    np.testing.assert_allclose(found.probability, probability, atol=1e-5)
+    np.testing.assert_array_equal(found.mask, expected)
     assert found.mask.any() and not found.mask.all()
 
 

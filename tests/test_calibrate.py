@@ -1,0 +1,57 @@
+"""Threshold and sizes are chosen for photos as they are used, whatever their size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from personseg import calibrate as module
+from personseg.calibrate import calibrate
+from personseg.geometry import Placement, place
+from personseg.images import Mask
+from personseg.model import build_model, save_model
+from personseg.model_config import ModelConfig, read_config
+from personseg.postprocess import finish
+from tests.networks import architecture
+
+SIZE = (64, 64)
+Pair = tuple[str, NDArray[np.float32], Placement, Mask]
+
+
+def predictions(enlarged: int) -> list[Pair]:
+    """A body with a spot of 20 px beside it and a hole of 9 px; the truth, so many times as large, has neither."""
+    probability = np.full(SIZE, 0.1, np.float32)
+    probability[10:50, 10:40] = 0.6
+    truth = (probability > 0.5).astype(np.uint8)[:, :48]
+    probability[50:54, 43:48] = 0.6
+    probability[20:23, 20:23] = 0.1
+    shape = (64 * enlarged, 48 * enlarged)
+    large = cv2.resize(truth, shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return [("a", probability, place(*shape, SIZE), large)]
+
+
+@pytest.mark.parametrize("enlarged", [1, 5])
+def test_sizes_are_of_the_networks_resolution(enlarged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def known(*_: object) -> Iterator[Pair]:
+        return iter(predictions(enlarged))
+
+    small = architecture(decoder_channels=[16, 8, 8, 8, 8])
+    save_model(tmp_path / "trained", build_model(small), ModelConfig(architecture=small, input_size=SIZE))
+    monkeypatch.setattr(module, "predict_pairs", known)
+    chosen = calibrate(tmp_path / "trained", tmp_path / "person", tmp_path, ["a"], [0, 15, 30, 90], [0, 5, 12])
+    config = read_config(tmp_path / "person")
+    assert (chosen["min_object"], chosen["min_hole"]) == (30, 12)
+    assert (config.postprocess.min_object, config.postprocess.min_hole) == (30, 12)
+    assert 0.1 < config.threshold < 0.6 and chosen["threshold"] == config.threshold
+    assert chosen["val_iou_plain"] < chosen["val_iou"] == 1
+    ((_, probability, placement, truth),) = predictions(enlarged)
+    found = finish(probability, placement, config)[1]
+    # Enlarging bends the contour between the network's pixels; neither spot nor hole is left.
+    assert (found != truth).mean() < (0 if enlarged == 1 else 0.02) + 1e-9
+    assert cv2.connectedComponents(found.astype(np.uint8))[0] == 2
+    assert cv2.connectedComponents((~found).astype(np.uint8))[0] == 2
