@@ -83,7 +83,7 @@ def compare(model: Path, mediapipe: Path, splits: Path, resamples: int, seed: in
     scores = {
         "ours": {
             name: score(
-                (finish(small, placement, config)[1], truth)
+                (finish(small, placement, config), truth)
                 for _, small, placement, truth in predict_pairs(model, folder, members, f"ours, {name}")
             )
             for name, (folder, members) in sets.items()

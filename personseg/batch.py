@@ -25,6 +25,7 @@ from personseg.runtimes import BACKENDS, Unavailable
 from personseg.segmenter import Segmentation, Segmenter, cores, load_runtime, read_photo
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 ENDINGS = {"mask": ".png", "cutout": ".png", "overlay": ".jpg", "json": ".json"}
 OVERLAY = np.array([60, 190, 90], np.float32)
 RLE_COLUMNS = ["image", "rle_mask"]
@@ -47,19 +48,24 @@ class Job:
 
 @dataclass(frozen=True)
 class Item:
-    """A photo, and its name in the output: relative to the folder it was found in, without suffix."""
+    """A photo or video, and its name in the output: relative to the folder it was found in, without suffix."""
 
     path: Path
     name: str
 
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
 
 def find_photos(inputs: Sequence[str], recursive: bool) -> list[Item]:
-    """Photos of files, folders and patterns, in natural order; UserError if an input gives none."""
+    """Photos and videos of files, folders and patterns, in natural order; UserError if an input gives none."""
     items: dict[Path, Item] = {}
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            found = [p for p in (path.rglob("*") if recursive else path.iterdir()) if p.suffix.lower() in SUFFIXES]
+            below = path.rglob("*") if recursive else path.iterdir()
+            found = [p for p in below if p.suffix.lower() in SUFFIXES | VIDEO_SUFFIXES]
             root = path
         elif path.exists():
             found, root = [path], path.parent
@@ -67,17 +73,18 @@ def find_photos(inputs: Sequence[str], recursive: bool) -> list[Item]:
             found = [Path(p) for p in glob.glob(given, recursive=True) if Path(p).is_file()]  # noqa: PTH207 (absolute too)
             root = Path(given.split("*")[0].split("?")[0].split("[")[0] + "x").parent
         if not found:
-            what = "no photos in it; --recursive looks below it" if path.is_dir() else "no such file"
+            what = "no photos or videos in it; --recursive looks below it" if path.is_dir() else "no such file"
             raise UserError(f"{given}: {what}")
         for photo in found:
             name = photo.relative_to(root) if photo.is_relative_to(root) else Path(photo.name)
             items.setdefault(photo.resolve(), Item(photo, name.with_suffix("").as_posix()))
     ordered = sorted(items.values(), key=lambda item: natural_key(item.name))
-    seen: dict[str, Path] = {}
+    seen: dict[tuple[str, bool], Path] = {}
     for item in ordered:
-        if item.name in seen:
-            raise UserError(f"{item.path} and {seen[item.name]} would be written to the same file; do them apart")
-        seen[item.name] = item.path
+        key = item.name, item.is_video
+        if key in seen:
+            raise UserError(f"{item.path} and {seen[key]} would be written to the same file; do them apart")
+        seen[key] = item.path
     return ordered
 
 
@@ -98,6 +105,11 @@ def overlay(image: RGB, found: Segmentation) -> RGB:
     result = image.copy()
     result[found.mask] = (0.55 * result[found.mask] + 0.45 * OVERLAY).astype(np.uint8)
     return result
+
+
+def drawn_mask(image: RGB, found: Segmentation) -> RGB:
+    """Draw the person white on black."""
+    return np.repeat(found.mask[..., None], 3, axis=2).astype(np.uint8) * 255
 
 
 def facts(item: Item, found: Segmentation) -> dict[str, Any]:
@@ -124,7 +136,7 @@ class Writer:
         self.ending = ".jpg" if job.kind == "cutout" and job.background else ENDINGS[job.kind]
 
     def path(self, item: Item) -> Path:
-        return self.job.out / f"{item.name}{self.ending}"
+        return self.job.out / f"{item.name}{'.mp4' if item.is_video else self.ending}"
 
     def done(self, item: Item) -> bool:
         return self.path(item).is_file()
@@ -145,15 +157,30 @@ class Writer:
     def write_cutout(self, path: Path, image: RGB, found: Segmentation) -> None:
         from PIL import Image
 
+        from personseg.cutouts import cut
+
+        if self.background is not None:
+            write_image(path, self.on_background(image, found))
+            return
+        rgba = cut(image, found.mask, self.job.matting)
+        with atomic_path(path) as temporary:
+            Image.fromarray(rgba).save(temporary, format="PNG", compress_level=3)
+
+    def on_background(self, image: RGB, found: Segmentation) -> RGB:
         from personseg.cutouts import blurred, compose, cut
 
-        rgba = cut(image, found.mask, self.job.matting)
-        if self.background is None:
-            with atomic_path(path) as temporary:
-                Image.fromarray(rgba).save(temporary, format="PNG", compress_level=3)
-            return
         behind = blurred(image, found.mask) if isinstance(self.background, str) else self.background
-        write_image(path, compose(rgba, behind))
+        assert behind is not None
+        return compose(cut(image, found.mask, self.job.matting), behind)
+
+    def write_video(self, item: Item, segmenter: Segmenter) -> None:
+        """Write a video of masks, overlays, or people on another background."""
+        from personseg.video import segment_video
+
+        drawings = {"overlay": overlay, "cutout": self.on_background, "mask": drawn_mask}
+        if self.job.kind not in drawings or (self.job.kind == "cutout" and self.background is None):
+            raise UserError(f"{item.path}: of a video make --as mask, overlay, or cutout with --background")
+        segment_video(segmenter, item.path, self.path(item), drawings[self.job.kind])
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -187,16 +214,18 @@ class RleWriter(Writer):
             writer.writerows((name, self.rows[name]) for name in sorted(self.rows, key=natural_key))
 
 
-def _read(item: Item) -> tuple[Item, RGB | str]:
+def _read(item: Item) -> tuple[Item, RGB | str | None]:
     try:
+        if item.is_video:
+            return item, None
         return item, read_photo(item.path)
     except (UserError, OSError, MemoryError) as error:
         text = str(error) or "not enough memory"
         return item, text if text.startswith(str(item.path)) else f"{item.path}: {text}"
 
 
-def read_ahead(items: Sequence[Item]) -> Iterator[tuple[Item, RGB | str]]:
-    """Read each photo while the one before is worked on: pixels, or what is wrong with the file."""
+def read_ahead(items: Sequence[Item]) -> Iterator[tuple[Item, RGB | str | None]]:
+    """Read each photo while the one before is worked on: pixels, what is wrong with the file, or None for a video."""
     with ThreadPoolExecutor(1) as pool:
         pending = None
         for item in items:
@@ -231,8 +260,12 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
                 try:
                     if isinstance(image, str):
                         failures.append(image)
+                    elif image is None:
+                        writer.write_video(item, segmenter)
                     else:
                         writer.write(item, image, segmenter.predict(image))
+                except UserError as error:
+                    failures.append(str(error))
                 except OSError as error:
                     # A full disk or a folder without permission stops every photo alike.
                     raise UserError(f"{error.filename or writer.path(item)}: {error.strerror or error}") from None

@@ -119,7 +119,7 @@ def summarise(seconds: Sequence[float] | NDArray[np.float64], batch: int = 1) ->
 
 def to_mask(logits: NDArray[np.float32], placement: Any, config: ModelConfig) -> NDArray[np.bool_]:
     """Turn one photo's logits [H, W] into its mask at the photo's size: threshold and post-processing of `config`."""
-    return finish(expit(logits), placement, config)[1]
+    return finish(expit(logits), placement, config)
 
 
 def segment_file(runtime: Runtime, path: Path, config: ModelConfig) -> NDArray[np.bool_]:

@@ -29,7 +29,7 @@ ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Folder of the 
 
 @app.command()
 def predict(
-    inputs: Annotated[list[str], typer.Argument(help="Photos, folders or patterns such as 'photos/*.jpg'.")],
+    inputs: Annotated[list[str], typer.Argument(help="Photos, videos, folders or patterns such as 'photos/*.jpg'.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; a .csv file for rle.")],
     kind: Annotated[Output, typer.Option("--as", help="What to write.")] = Output.mask,
     background: Annotated[
@@ -44,7 +44,7 @@ def predict(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of the network; default: all.")] = None,
     model: ModelOption = Path("models/person"),
 ) -> None:
-    """Write a mask, cutout, overlay, run-length code or JSON for every photo; photos done before are skipped.
+    """Write a mask, cutout, overlay, run-length code or JSON for every photo or video; what is done is skipped.
 
     A photo that cannot be read is named and the others go on; the exit code is then 1.
     """

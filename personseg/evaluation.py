@@ -27,8 +27,8 @@ def score_split(
     config = read_config(model_folder)
     rows, totals = [], ThresholdCounts()
     for stem, small, placement, mask in predict_pairs(model_folder, folder, stems, f"evaluate {name}"):
-        probability, prediction = finish(small, placement, config)
-        totals.update(probability, mask)
+        prediction = finish(small, placement, config)
+        totals.update(placement.restore(small), mask)
         tp, fp, fn, tn = counts(prediction, mask)
         scores = (iou(tp, fp, fn), dice(tp, fp, fn), boundary_iou(prediction, mask))
         rows.append((stem, name, *scores, tp, fp, fn, tn))
@@ -98,7 +98,7 @@ def draw_overlays(
     scores = table.set_index("stem")
     predictions = predict_pairs(model_folder, folder, stems, f"draw {split}")
     for rank, (stem, small, placement, mask) in enumerate(predictions):
-        _, prediction = finish(small, placement, config)
+        prediction = finish(small, placement, config)
         row = scores.loc[stem]
         caption = f"{split} {stem}   IoU {row['iou']:.3f}   boundary IoU {row['boundary_iou']:.3f}"
         image = error_overlay(read_image(folder / "images" / f"{stem}.jpg"), prediction, mask, caption)

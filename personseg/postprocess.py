@@ -31,20 +31,17 @@ def clean_mask(mask: NDArray[np.bool_], min_object: int, min_hole: int) -> NDArr
     return mask
 
 
-def finish(
-    small: NDArray[np.float32], placement: Placement, config: ModelConfig
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Turn float32 probabilities of the network's size [H, W] into probability and mask of the photo's own size.
+def finish(small: NDArray[np.float32], placement: Placement, config: ModelConfig) -> NDArray[np.bool_]:
+    """Turn float32 probabilities of the network's size [H, W] into the mask, bool of the photo's own size.
 
     Threshold and sizes are those of `config`. Sizes are px of the network's resolution, which they were chosen at,
     whatever the photo's size: an object or hole that is one there is changed in the photo's mask as a whole.
     """
-    probability = placement.restore(small)
-    mask = np.asarray(probability > config.threshold)
+    mask = np.asarray(placement.restore(small) > config.threshold)
     sizes = config.postprocess.model_dump()
     inner = placement.inner(small)
     if mask.shape == inner.shape:
-        return probability, clean_mask(mask, **sizes)
+        return clean_mask(mask, **sizes)
     before = np.asarray(inner > config.threshold)
     after = clean_mask(before, **sizes)
     removed, filled = before & ~after, after & ~before
@@ -53,4 +50,4 @@ def finish(
             # One pixel more on each side: the enlarged edge lies between the network's pixels.
             area = cv2.dilate(change.astype(np.uint8), np.ones((3, 3), np.uint8)) * side
             mask[cv2.resize(area, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0] = value
-    return probability, mask
+    return mask

@@ -11,22 +11,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from scipy.special import expit
+from scipy.special import entr, expit
 
 from personseg.errors import UserError
 from personseg.files import read_json, sha256_file
-from personseg.geometry import letterbox
+from personseg.geometry import Placement, letterbox
 from personseg.images import RGB, Mask, open_supplied, to_rgb
 from personseg.model_config import ModelConfig, check_weights, read_config
 from personseg.postprocess import finish
 from personseg.runtimes import BACKENDS, MANIFEST_FILE, Runtime, Unavailable, make_runtime
-from personseg.zoom import windows
+from personseg.zoom import Window, windows
 
 Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
 
@@ -34,19 +35,30 @@ MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
 # What `auto` tries, quickest first; int8 is left to those who ask for it, as it may cost accuracy.
 PREFERENCE = ("tensorrt_fp16", "openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
 PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")
+SMOOTHING = 0.8  # of what is unsure in a video's frame, taken from the frame before
+WHOLE: Window = (slice(None), slice(None))
 BATCH = 8  # photos at most, and
 BATCH_PIXELS = 60_000_000  # so many of their pixels, unless one photo alone has more
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found in one photo; height and width are the photo's own, upright.
+    """What was found in one photo: `mask`, bool HxW of the photo's own size, upright; post-processed.
 
-    probability: float32 HxW, of being person; mask: bool HxW, above the threshold and post-processed.
+    `looks` are what the network saw of it: the whole photo, then parts of it closer; each where, its probabilities
+    at the network's size, and their placement.
     """
 
-    probability: NDArray[np.float32]
     mask: Mask
+    looks: list[tuple[Window, NDArray[np.float32], Placement]]
+
+    @cached_property
+    def probability(self) -> NDArray[np.float32]:
+        """Of being person, float32 HxW; worked out when first asked for, as it is four times as large as the mask."""
+        values = np.zeros(self.mask.shape, np.float32)
+        for window, small, placement in self.looks:
+            values[window] = placement.restore(small)
+        return values
 
 
 class Segmenter:
@@ -117,22 +129,38 @@ class Segmenter:
     def stream(self, photos: Iterable[Photo]) -> Iterator[Segmentation]:
         """Segment any number of photos, a batch in memory at a time."""
         for batch in _batches(map(read_photo, photos)):
-            for image, found in zip(batch, self._look(batch), strict=True):
-                yield self._look_closer(image, found) if self.zoom else found
+            for image, (small, placement) in zip(batch, self._look(batch), strict=True):
+                mask = self._finish(small, placement)
+                looks = [(WHOLE, small, placement)]
+                if self.zoom and (parts := windows(mask, self.config.input_size)):
+                    for part, closer in zip(parts, self._look([image[part] for part in parts]), strict=True):
+                        mask[part] = self._finish(*closer)
+                        looks.append((part, *closer))
+                yield Segmentation(mask, looks)
 
-    def _look(self, images: Sequence[RGB]) -> list[Segmentation]:
+    def frames(self, frames: Iterable[RGB], smoothing: float = SMOOTHING) -> Iterator[tuple[RGB, Segmentation]]:
+        """Segment the frames of a video (uint8 RGB HxWx3, all of one size); yield each with what was found.
+
+        Against flicker, what the network is unsure of is mixed with the frame before, by at most `smoothing` (0 to 1),
+        as MediaPipe's SegmentationSmoothingCalculator does. There is no closer look: its windows would jump.
+        """
+        before: NDArray[np.float32] | None = None
+        for batch in _batches(frames):
+            for image, (small, placement) in zip(batch, self._look(batch), strict=True):
+                if before is not None:
+                    unsure = (entr(small) + entr(1 - small)) / np.log(2)
+                    small = np.asarray(small + (before - small) * unsure * smoothing, np.float32)
+                before = small
+                yield image, Segmentation(self._finish(small, placement), [(WHOLE, small, placement)])
+
+    def _look(self, images: Sequence[RGB]) -> list[tuple[NDArray[np.float32], Placement]]:
         fitted = [letterbox(image, self.config.input_size) for image in images]
         logits = self.runtime.infer(np.stack([image for image, _ in fitted]))
-        config = self.config.model_copy(update={"threshold": self.threshold})
-        results = zip(expit(logits), (placement for _, placement in fitted), strict=True)
-        return [Segmentation(*finish(small, placement, config)) for small, placement in results]
+        small = np.asarray(expit(logits), np.float32)
+        return [(values, placement) for values, (_, placement) in zip(small, fitted, strict=True)]
 
-    def _look_closer(self, image: RGB, found: Segmentation) -> Segmentation:
-        """Predict people who are small in the frame again, alone; see `zoom.windows`."""
-        parts = windows(found.mask, self.config.input_size)
-        for part, again in zip(parts, self._look([image[part] for part in parts]) if parts else [], strict=True):
-            found.probability[part], found.mask[part] = again.probability, again.mask
-        return found
+    def _finish(self, small: NDArray[np.float32], placement: Placement) -> Mask:
+        return finish(small, placement, self.config.model_copy(update={"threshold": self.threshold}))
 
     def cutout(
         self, photo: Photo, matting: bool = False, background: NDArray[np.uint8] | None = None

@@ -50,7 +50,7 @@ def test_sizes_are_of_the_networks_resolution(enlarged: int, tmp_path: Path, mon
     assert 0.1 < config.threshold < 0.6 and chosen["threshold"] == config.threshold
     assert chosen["val_iou_plain"] < chosen["val_iou"] == 1
     ((_, probability, placement, truth),) = predictions(enlarged)
-    found = finish(probability, placement, config)[1]
+    found = finish(probability, placement, config)
     # Enlarging bends the contour between the network's pixels; neither spot nor hole is left.
     assert (found != truth).mean() < (0 if enlarged == 1 else 0.02) + 1e-9
     assert cv2.connectedComponents(found.astype(np.uint8))[0] == 2
