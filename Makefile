@@ -10,7 +10,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test picsart ui gpu-check format clean
+.PHONY: help run test picsart ui review gpu-check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/a
 
 ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+
+review: $(STAMP) ## look at your masks, sort and mend them, on http://127.0.0.1:8600
+	python -m personseg.review.server
 
 gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: run every GPU row and print the table
 	python -m benchmarks.gpu_check

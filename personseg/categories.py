@@ -63,6 +63,11 @@ def read_categories(path: str | Path, known_stems: Collection[str]) -> dict[str,
     return reviews
 
 
+def mended_path(categories_csv: Path, stem: str) -> Path:
+    """The mask of `stem` that a person mended: NAME.masks/STEM.png beside NAME.csv."""
+    return categories_csv.with_suffix(".masks") / f"{stem}.png"
+
+
 def write_categories(path: str | Path, reviews: Iterable[Review]) -> None:
     """Write reviews in natural order of their stems; ValueError for a category other than 1, 2, 3."""
     ordered = sorted(reviews, key=lambda review: natural_key(review.stem))

@@ -11,20 +11,22 @@ from typing import Any
 import pandas as pd
 
 from personseg.audit import AuditLimits, read_case
-from personseg.categories import read_categories
+from personseg.categories import mended_path, read_categories
 from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, read_table, write_table
-from personseg.images import write_mask
+from personseg.images import read_mask, write_mask
 from personseg.parallel import parallel_map
 from personseg.repair import repair
 
 UNDONE = "undone: no better than before"
+BY_HAND = "mended by hand"
 
 
 @dataclass(frozen=True)
 class _Job:
     stem: str
     category: int
+    mended: Path | None = None  # the mask a person mended
 
 
 def _keep(
@@ -33,7 +35,12 @@ def _keep(
     """Write one pair if it is kept; return whether it is, and the repair in words."""
     image_path, mask_path = jpg_dir / "images" / f"{job.stem}.jpg", jpg_dir / "masks" / f"{job.stem}.jpg"
     done = ""
-    if job.category == 2:
+    if job.mended is not None:
+        mask, done = read_mask(job.mended), BY_HAND
+        if mask.shape != read_mask(mask_path).shape:
+            raise UserError(f"{job.mended}: not of its photo's size; mend it anew or delete it")
+        write_mask(out_dir / "masks" / mask_path.name, mask)
+    elif job.category == 2:
         if not repair_category_2:
             return False, ""
         mended, steps = repair(read_case(jpg_dir, folds_dir, job.stem), limits)
@@ -60,7 +67,8 @@ def filter_masks(
 ) -> dict[str, Any]:
     """Write the kept pairs and manifest.csv into `out_dir` (replaced); return the counts.
 
-    A reviewed category beats the audit's suggestion. A category 2 mask whose repair fails is counted and
+    A reviewed category beats the audit's suggestion, and a mask mended by hand (see `categories.mended_path`) the
+    automatic repair. A category 2 mask whose repair fails is counted and
     left out as category 3; with `repair` off all of category 2 is left out, but still counted as 2.
     manifest.csv has a row per mask, kept or not: stem, category, source_of_category (suggested or
     reviewed), repair (in words), kept.
@@ -77,10 +85,11 @@ def filter_masks(
         print(
             f"{categories_csv}: no row for {len(missing)} of {len(suggested)} masks, as {missing[0]}: suggestions hold"
         )
-    jobs = [
-        _Job(stem, reviews[stem].category if stem in reviews else suggested[stem])
-        for stem in sorted(suggested, key=natural_key)
-    ]
+    jobs = []
+    for stem in sorted(suggested, key=natural_key):
+        mended = mended_path(Path(categories_csv), stem) if categories_csv else None
+        category = reviews[stem].category if stem in reviews else suggested[stem]
+        jobs.append(_Job(stem, category, mended if mended and mended.is_file() else None))
     chosen = [job for job in jobs if job.category < 3]
     with fresh_folder(out_dir) as folder:
         for name in ("images", "masks"):

@@ -53,9 +53,8 @@ def draw_contour(canvas: RGB, mask: Mask) -> None:
     cv2.drawContours(canvas, contours, -1, CONTOUR, 1)
 
 
-def overlay(image: RGB, mask: Mask, found: Findings, scale: float) -> RGB:
-    """Draw the mask's contour and its defects, coloured by kind, on the photo enlarged by `scale`."""
-    canvas, outline = enlarged(image, mask, scale)
+def defect_areas(found: Findings) -> dict[str, tuple[tuple[int, int, int], Mask]]:
+    """The colour (RGB) and the area (bool HxW) of each kind of defect that has an area."""
     areas = {
         "hair gap": found.gap.where,
         "spot": found.spots.where,
@@ -63,9 +62,15 @@ def overlay(image: RGB, mask: Mask, found: Findings, scale: float) -> RGB:
         "extra background": found.extra_background.where,
         "missing part": found.missing_part.where,
     }
-    for kind, where in areas.items():
+    return {kind: (COLOURS[kind], where) for kind, where in areas.items()}
+
+
+def overlay(image: RGB, mask: Mask, found: Findings, scale: float) -> RGB:
+    """Draw the mask's contour and its defects, coloured by kind, on the photo enlarged by `scale`."""
+    canvas, outline = enlarged(image, mask, scale)
+    for colour, where in defect_areas(found).values():
         area = _resized(where, outline.shape[::-1])
-        canvas[area] = (canvas[area] * 0.45 + np.array(COLOURS[kind]) * 0.55).astype(np.uint8)
+        canvas[area] = (canvas[area] * 0.45 + np.array(colour) * 0.55).astype(np.uint8)
     draw_contour(canvas, outline)
     return canvas
 
