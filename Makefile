@@ -44,7 +44,7 @@ ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
 
 review: $(STAMP) ## look at your masks, sort and mend them, on http://127.0.0.1:8600
-	python -m personseg.review.server
+	python -m stages.review
 
 gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: run every GPU row and print the table
 	python -m benchmarks.gpu_check

@@ -1,8 +1,7 @@
-"""The review page's server: `make review`, or `python -m personseg.review.server`."""
+"""The review page's server; `make review` starts it."""
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from personseg.audit import AuditLimits, Case, inspect, read_case
-from personseg.errors import UserError, one_line_errors
+from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.images import Mask, read_image, read_mask
 from personseg.repair import repair
@@ -194,30 +193,8 @@ def make_app(
     return app
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--name", help="of data/categories/NAME.csv; default: data.name in params.yaml")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
-    parser.add_argument("--port", type=int, default=8600)
-    arguments = parser.parse_args()
-    with one_line_errors():
-        import uvicorn
+def serve(app: FastAPI, host: str, port: int) -> None:
+    """Run the application until it is interrupted."""
+    import uvicorn
 
-        from stages.params import load_params
-
-        params = load_params()
-        name = arguments.name or params.data.name
-        app = make_app(
-            Path("data/jpg"),
-            Path("data/folds"),
-            Path("data/audit/scores.csv"),
-            Path("data/categories") / f"{name}.csv",
-            AuditLimits(**params.audit.limits.model_dump()),
-            LOOPBACK if arguments.host == "127.0.0.1" else ["*"],
-        )
-        print(f"review of {name}: http://{arguments.host}:{arguments.port}  (Ctrl-C ends it; all is saved at once)")
-        uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")
-
-
-if __name__ == "__main__":
-    main()
+    uvicorn.run(app, host=host, port=port, log_level="warning")
