@@ -44,6 +44,31 @@ def test_third_table_is_that_of_the_recorded_trainings():
         assert seeds == " / ".join(f"{value:.4f}" for value in rows["test_iou"])
 
 
+def test_figures_beside_the_peer_are_those_recorded():
+    text = " ".join(README.split())
+    peers = json.loads((RESULTS / "metrics/peers.json").read_text(encoding="utf-8"))
+    ours, theirs = peers["ours"], peers["mediapipe"]
+    lead, edge = peers["difference"]["test"]["iou"], peers["difference"]["test"]["boundary_iou"]
+    assert (
+        f"test IoU {ours['test_iou']:.4f} against {theirs['test_iou']:.4f}, difference {lead['difference']:+.4f}"
+        in text
+    )
+    assert f"{lead['ci95_low']:.4f} to {lead['ci95_high']:.4f})" in text
+    assert f"boundary IoU {ours['test_boundary_iou']:.4f} against {theirs['test_boundary_iou']:.4f}" in text
+    assert f"({edge['ci95_low']:+.4f} to {edge['ci95_high']:+.4f})" in text
+    assert f"val and test {ours['raw_val_test_iou']:.4f} against {theirs['raw_val_test_iou']:.4f}" in text
+
+    views = pd.read_csv(RESULTS / "robustness.csv").set_index("view")
+    for words, view in (
+        ("twice as high, IoU is {:.2f} (MediaPipe: {:.2f})", "frame 2 times as high"),
+        ("four times {:.2f} ({:.2f})", "frame 4 times as high"),
+        ("in the dark {:.2f} ({:.2f})", "dark and noisy"),
+    ):
+        assert words.format(views["ours_iou"][view], views["mediapipe_iou"][view]) in text, view
+    for view in ("4000 px high", "16:9 between bars", "light from one side"):  # "it stays ahead"
+        assert views["ours_iou"][view] > views["mediapipe_iou"][view]
+
+
 def test_figures_of_the_audit_are_those_recorded():
     page = Path("docs/cleaning.md").read_text(encoding="utf-8")
     sets = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path("results/audit").glob("*.json"))]

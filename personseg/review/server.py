@@ -117,7 +117,6 @@ def make_app(
         listed = []
         for record in scores.sort_values("quality", kind="stable").to_dict("records"):
             stem = str(record["stem"])
-            row = rows.get(stem)
             listed.append(
                 {
                     "stem": stem,
@@ -125,7 +124,7 @@ def make_app(
                     "suggested": int(record["suggested"]),
                     "reasons": record["reasons"] if isinstance(record["reasons"], str) else "",
                     "measures": {name: float(record[name]) for name in measures},
-                    "row": row and {key: value for key, value in row.items() if key != "stem"},
+                    "row": rows.get(stem),
                     "mended": store.mended_path(stem).is_file(),
                 }
             )
@@ -163,8 +162,7 @@ def make_app(
         try:
             store.save(stem, row, expected)
         except Conflict as conflict:
-            current = conflict.current and {key: value for key, value in conflict.current.items() if key != "stem"}
-            return JSONResponse({"detail": "changed elsewhere", "current": current}, status_code=412)
+            return JSONResponse({"detail": "changed elsewhere", "current": conflict.current}, status_code=412)
         return JSONResponse({"row": row})
 
     @app.put("/api/mended")

@@ -21,9 +21,13 @@ class Conflict(Exception):
         self.current = current
 
 
+def _row(review: Review) -> dict[str, Any]:
+    return {key: value for key, value in asdict(review).items() if key != "stem"}
+
+
 @dataclass(frozen=True)
 class ReviewStore:
-    """Reads and writes `path` (data/categories/NAME.csv), row by row.
+    """Reads and writes `path` (data/categories/NAME.csv), row by row: category, defects, reviewer, note.
 
     The file is read anew for every change, under a lock, and replaced as a whole: rows that another tab, process or
     editor wrote stay, and no kill leaves half a file.
@@ -39,22 +43,19 @@ class ReviewStore:
 
     def read(self) -> dict[str, dict[str, Any]]:
         """All rows, by stem."""
-        return {stem: asdict(review) for stem, review in read_categories(self.path, self.stems).items()}
+        return {stem: _row(review) for stem, review in read_categories(self.path, self.stems).items()}
 
     def save(self, stem: str, row: dict[str, Any] | None, expected: dict[str, Any] | None) -> None:
-        """Replace the row of `stem` by `row` (None: delete it) if it still is `expected`; else Conflict.
-
-        Of a row the keys category, defects, reviewer and note count.
-        """
+        """Replace the row of `stem` by `row` (None: delete it) if it still is `expected`; else Conflict."""
         with self._lock():
             reviews = read_categories(self.path, self.stems)
-            current = asdict(reviews[stem]) if stem in reviews else None
-            if current != (expected and {"stem": stem, **expected}):
+            current = _row(reviews[stem]) if stem in reviews else None
+            if current != expected:
                 raise Conflict(current)
             if row is None:
                 reviews.pop(stem, None)
             else:
-                reviews[stem] = Review(**{**row, "stem": stem})
+                reviews[stem] = Review(stem, **row)
             write_categories(self.path, reviews.values())
 
     def mended_path(self, stem: str) -> Path:
