@@ -14,6 +14,8 @@ import cv2
 
 Compose: TypeAlias = A.Compose
 
+LOW_LIGHT = (0.12, 0.6)  # of the light
+
 
 def build_augmentation(params: Mapping[str, Any]) -> Compose:
     """Build the augmentation of a training pair: uint8 HxWx3 image and uint8 HxW mask.
@@ -21,7 +23,7 @@ def build_augmentation(params: Mapping[str, Any]) -> Compose:
     `params` gives each transform its probability and strength (section `train.augment`). The groups are
     the report's: one of the flips or none, one of elastic / shift-scale-rotate or none, JPEG
     compression (its ImageCompression), brightness and contrast. ShiftScaleRotate is Affine today. Not of the
-    report: hue and saturation or none at all (grey photos), blur or noise.
+    report: hue and saturation or none at all (grey photos), little light, blur or noise.
     """
     border = {"border_mode": cv2.BORDER_CONSTANT}
     elastic = A.ElasticTransform(
@@ -55,6 +57,7 @@ def build_augmentation(params: Mapping[str, Any]) -> Compose:
                 ),
                 A.ToGray(p=params["gray"]),
             ),
+            A.MultiplicativeNoise(multiplier=LOW_LIGHT, p=params["low_light"]),
             one_of_or_none(A.GaussianBlur(p=params["blur"]), A.GaussNoise(std_range=(0.01, 0.06), p=params["noise"])),
         ]
     )

@@ -162,8 +162,7 @@ def accuracy(
         totals += counts(mask, read_mask(mask_file))
         if reference is not runtime:
             expected = reference.infer(image[None])[0]
-            inner = np.s_[: placement.inner_height, : placement.inner_width]
-            difference = float(np.abs(logits - expected)[inner].max())
+            difference = float(np.abs(placement.inner(logits - expected)).max())
             if not np.isfinite(difference):  # max() would hide it
                 raise UserError(f"benchmark: logits are not finite on {photo}; drop this row from benchmark.backends")
             largest = max(largest, difference)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from personseg.augment import Compose
+from personseg.far_away import far_away
 from personseg.geometry import letterbox
 from personseg.images import RGB, read_image, read_mask
 from personseg.paste import Target, paste
@@ -25,9 +26,9 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
     An item is the uint8 image [3, H, W] and the float32 target [1, H, W], letterboxed to `size`. The target is 0 or 1;
     with a teacher (`taught`) it is between, and the photos that only the teacher has masks of come after the others.
-    With probability `copy_paste` a photo's person is pasted over another photo. An item's key is (epoch, index):
-    augmentation is a function of seed, epoch and index alone, so neither the number of workers nor an interruption
-    changes what the network sees.
+    With probability `copy_paste` a photo's person is pasted over another photo, with probability `far_away` shrunk
+    into an empty scene. An item's key is (epoch, index): augmentation is a function of seed, epoch and index alone, so
+    neither the number of workers nor an interruption changes what the network sees.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         augmentation: Compose | None = None,
         seed: int = 0,
         copy_paste: float = 0,
+        far_away: float = 0,
         taught: Taught | None = None,
     ) -> None:
         self.folder = folder
@@ -47,6 +49,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         self.augmentation = augmentation
         self.seed = seed
         self.copy_paste = copy_paste
+        self.far_away = far_away
         self.taught = taught
         self.level = 255 if taught else 1  # of a target before it becomes a float
 
@@ -69,11 +72,15 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         image, mask = self._read(index)
-        if self.copy_paste:
+        if self.copy_paste or self.far_away:
             rng = np.random.default_rng([self.seed, epoch, index])
-            if rng.random() < self.copy_paste:
-                other = (index + int(rng.integers(1, max(2, len(self))))) % len(self)
-                image, mask = paste(image, mask, *self._read(other), self.level)
+            chance = rng.random()
+            if chance < self.copy_paste + self.far_away:
+                other = self._read((index + int(rng.integers(1, max(2, len(self))))) % len(self))
+                if chance < self.copy_paste:
+                    image, mask = paste(image, mask, *other, self.level)
+                else:
+                    image, mask = far_away(image, mask, *other, self.size, rng, self.level)
         if self.augmentation is not None:
             entropy = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
             self.augmentation.set_random_seed(int(entropy))

@@ -41,6 +41,7 @@ TRAINING: dict[str, Any] = {
     "strategy": "auto",
     "augment": {
         "copy_paste": 0,
+        "far_away": 0,
         "hflip": 0.5,
         "vflip": 0,
         "elastic": 0,
@@ -55,6 +56,7 @@ TRAINING: dict[str, Any] = {
         "brightness_contrast": 0.5,
         "brightness": 0.2,
         "contrast": 0.2,
+        "low_light": 0,
         "hue_saturation": 0.2,
         "hue": 12,
         "saturation": 40,

@@ -21,11 +21,11 @@ def clean_mask(mask: NDArray[np.bool_], min_object: int, min_hole: int) -> NDArr
     what is dropped: less than a tenth of it. The argument is never changed.
     """
     if min_object > 1:
-        areas = np.bincount(label(mask, connectivity=1).ravel())[1:]
-        largest = int(areas.max(initial=0))
+        labels = label(mask, connectivity=1)
+        largest = int(np.bincount(labels.ravel())[1:].max(initial=0))
         limit = min(min_object, -(-largest // LEAST_SHARE))
         if limit > 1:
-            mask = remove_small_objects(mask, max_size=limit - 1)
+            mask = np.asarray(remove_small_objects(labels, max_size=limit - 1) > 0)
     if min_hole > 1:
         mask = remove_small_holes(mask, max_size=min_hole - 1)
     return mask

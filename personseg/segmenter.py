@@ -73,7 +73,6 @@ class Segmenter:
         self.runtime = runtime
         self.runtime_name = runtime_name
         self.skipped = skipped
-        self.threshold = config.threshold
         self.zoom = True
 
     @classmethod
@@ -112,6 +111,15 @@ class Segmenter:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
         raise UserError(f"no runtime can run {folder}: {reasons}")
 
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is person."""
+        return self.config.threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self.config = self.config.model_copy(update={"threshold": value})
+
     @overload
     def predict(self, photos: Photo) -> Segmentation: ...
     @overload
@@ -130,11 +138,11 @@ class Segmenter:
         """Segment any number of photos, a batch in memory at a time."""
         for batch in _batches(map(read_photo, photos)):
             for image, (small, placement) in zip(batch, self._look(batch), strict=True):
-                mask = self._finish(small, placement)
+                mask = finish(small, placement, self.config)
                 looks = [(WHOLE, small, placement)]
                 if self.zoom and (parts := windows(mask, self.config.input_size)):
                     for part, closer in zip(parts, self._look([image[part] for part in parts]), strict=True):
-                        mask[part] = self._finish(*closer)
+                        mask[part] = finish(*closer, self.config)
                         looks.append((part, *closer))
                 yield Segmentation(mask, looks)
 
@@ -151,16 +159,13 @@ class Segmenter:
                     unsure = (entr(small) + entr(1 - small)) / np.log(2)
                     small = np.asarray(small + (before - small) * unsure * smoothing, np.float32)
                 before = small
-                yield image, Segmentation(self._finish(small, placement), [(WHOLE, small, placement)])
+                yield image, Segmentation(finish(small, placement, self.config), [(WHOLE, small, placement)])
 
     def _look(self, images: Sequence[RGB]) -> list[tuple[NDArray[np.float32], Placement]]:
         fitted = [letterbox(image, self.config.input_size) for image in images]
         logits = self.runtime.infer(np.stack([image for image, _ in fitted]))
         small = np.asarray(expit(logits), np.float32)
         return [(values, placement) for values, (_, placement) in zip(small, fitted, strict=True)]
-
-    def _finish(self, small: NDArray[np.float32], placement: Placement) -> Mask:
-        return finish(small, placement, self.config.model_copy(update={"threshold": self.threshold}))
 
     def cutout(
         self, photo: Photo, matting: bool = False, background: NDArray[np.uint8] | None = None

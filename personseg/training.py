@@ -165,7 +165,8 @@ def make_loaders(
             "pin_memory": torch.cuda.is_available(),
         }
 
-    train_set = PairDataset(folder, stems["train"], size, augmentation, seed, train["augment"]["copy_paste"], taught)
+    scenes = {name: train["augment"][name] for name in ("copy_paste", "far_away")}
+    train_set = PairDataset(folder, stems["train"], size, augmentation, seed, taught=taught, **scenes)
     val_set = PairDataset(folder, stems["val"], size)
     sampler = EpochSampler(len(train_set), seed, weights)
     return (

@@ -135,6 +135,7 @@ class Model(Section):
 
 class Augment(Section):
     copy_paste: Probability
+    far_away: Probability
     hflip: Probability
     vflip: Probability
     elastic: Probability
@@ -149,12 +150,19 @@ class Augment(Section):
     brightness_contrast: Probability
     brightness: Probability
     contrast: Probability
+    low_light: Probability
     hue_saturation: Probability
     hue: Annotated[float, Field(ge=0, le=180)]
     saturation: Annotated[float, Field(ge=0, le=255)]
     gray: Probability
     blur: Probability
     noise: Probability
+
+    @model_validator(mode="after")
+    def one_scene_each(self) -> Self:
+        if self.copy_paste + self.far_away > 1:
+            raise ValueError("copy_paste and far_away should not sum to more than 1")
+        return self
 
     @field_validator("jpeg_quality")
     @classmethod

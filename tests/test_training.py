@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from personseg import training
-from personseg.augment import build_augmentation
+from personseg.augment import LOW_LIGHT, build_augmentation
 from personseg.cpu import float32_depthwise
 from personseg.dataset import EpochSampler, PairDataset
 from personseg.errors import UserError
@@ -22,6 +22,10 @@ from tests.networks import architecture
 
 TRAIN = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train"]
 SIZE = (64, 64)
+NOT_LIKELIHOODS = (
+    *("elastic_alpha", "elastic_sigma", "shift", "scale", "rotate", "jpeg_quality"),
+    *("brightness", "contrast", "hue", "saturation"),
+)
 STEMS = [str(i) for i in range(12)]
 ARCHITECTURE = architecture("tu-tf_efficientnet_lite0", decoder_channels=[16, 16, 8, 8, 8])
 
@@ -114,16 +118,17 @@ def test_pasted_people_are_in_the_mask(pairs):
     assert paste(stem, mask, wide, np.ones((50, 400), np.uint8))[1].all()
 
 
-def test_pasting_happens_as_often_as_told(pairs):
+@pytest.mark.parametrize("scene", ["copy_paste", "far_away"])
+def test_new_scenes_are_as_frequent_as_told(pairs, scene):
     plain = PairDataset(pairs, STEMS, SIZE, None, 1)
 
-    def pasted(probability):
-        dataset = PairDataset(pairs, STEMS, SIZE, None, 1, probability)
+    def changed(probability):
+        dataset = PairDataset(pairs, STEMS, SIZE, None, 1, **{scene: probability})
         keys = [(epoch, index) for epoch in range(5) for index in range(len(STEMS))]
         return sum(not torch.equal(dataset[key][0], plain[key][0]) for key in keys) / len(keys)
 
-    assert pasted(0.0) == 0 and pasted(1.0) == 1
-    assert 0.3 < pasted(0.5) < 0.7
+    assert changed(0.0) == 0 and changed(1.0) == 1
+    assert 0.3 < changed(0.5) < 0.7
 
 
 def test_structure_loss_weighs_the_contour_more():
@@ -157,9 +162,19 @@ def test_weighted_sampler_draws_as_often_as_the_weights_say():
 
 
 def test_a_group_of_augmentations_can_be_turned_off():
-    off = TRAIN["augment"] | {"hue_saturation": 0, "gray": 0, "blur": 0, "noise": 0}
+    off = TRAIN["augment"] | dict.fromkeys(("hue_saturation", "gray", "low_light", "blur", "noise"), 0)
     photo = np.full((32, 32, 3), 90, np.uint8)
     assert build_augmentation(off)(image=photo, mask=photo[..., 0])["image"].shape == photo.shape
+
+
+def test_low_light_is_what_is_left_of_the_light():
+    others = {name: value for name, value in TRAIN["augment"].items() if name in NOT_LIKELIHOODS}
+    none = dict.fromkeys(TRAIN["augment"], 0) | others
+    dark = build_augmentation(none | {"low_light": 1})
+    photo = np.full((8, 8, 3), 200, np.uint8)
+    left = [float(dark(image=photo, mask=photo[..., 0])["image"].mean()) / 200 for _ in range(50)]
+    assert LOW_LIGHT[0] - 0.01 < min(left) < 0.25 and 0.45 < max(left) < LOW_LIGHT[1] + 0.01
+    assert np.array_equal(build_augmentation(none)(image=photo, mask=photo[..., 0])["image"], photo)
 
 
 def test_all_six_augmentations_of_the_report_are_there():
