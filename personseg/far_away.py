@@ -8,7 +8,7 @@ import numpy as np
 from personseg.geometry import cover, place
 from personseg.images import RGB
 from personseg.paste import Target, paste
-from personseg.sample.backgrounds import DRAWN
+from personseg.sample.scenes import DRAWN
 
 NOBODY = 0.1  # share of the scenes that stay empty
 DRAWN_SHARE = 0.3  # of the scenes; the others are photos whose people were painted over

@@ -22,9 +22,9 @@ def clean_mask(mask: NDArray[np.bool_], min_object: int, min_hole: int) -> NDArr
     """
     if min_object > 1:
         labels = label(mask, connectivity=1)
-        largest = int(np.bincount(labels.ravel())[1:].max(initial=0))
-        limit = min(min_object, -(-largest // LEAST_SHARE))
-        if limit > 1:
+        areas = np.bincount(labels.ravel())[1:]
+        limit = min(min_object, -(-int(areas.max(initial=0)) // LEAST_SHARE))
+        if limit > 1 and len(areas) > 1:
             mask = np.asarray(remove_small_objects(labels, max_size=limit - 1) > 0)
     if min_hole > 1:
         mask = remove_small_holes(mask, max_size=min_hole - 1)

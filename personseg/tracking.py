@@ -19,6 +19,7 @@ import yaml
 
 from personseg import results
 from personseg.errors import UserError
+from personseg.registry import forget, register
 from personseg.results import SPLITS, Results, backend_title
 
 if TYPE_CHECKING:
@@ -201,7 +202,6 @@ def _log_files(client: MlflowClient, run_id: str, root: Path) -> None:
         for path in paths:
             if path.exists():
                 client.log_artifact(run_id, str(path), folder)
-    client.log_artifacts(run_id, str(root / "models/person"), "model")
 
 
 def dataset_digest(root: Path) -> str:
@@ -278,6 +278,7 @@ def _fill(client: MlflowClient, run_id: str, info: RunInfo, params: Mapping[str,
     _log_dataset(client, run_id, info.data_name, found)
     _log_files(client, run_id, found.root)
     client.set_tag(run_id, "mlflow.note.content", _description(info, found))
+    register(client, run_id, info.data_name, found)
 
 
 def _complete_run(client: MlflowClient, experiment_id: str, state: str, local: bool) -> str | None:
@@ -293,6 +294,7 @@ def _complete_run(client: MlflowClient, experiment_id: str, state: str, local: b
     ours = {run.info.run_id: run.data.tags for run in [*same, *running] if FINGERPRINT in run.data.tags}
     for run_id, tags in ours.items():
         if tags.get(COMPLETE) != "true":
+            forget(client, experiment_id, run_id)
             client.delete_run(run_id)
     return complete[0] if complete else None
 

@@ -63,7 +63,7 @@ def test_stages_import_no_stage(stage):
 def test_library_never_imports_stages_or_reads_params():
     for path in Path("personseg").rglob("*.py"):
         assert not any(found.parts[0] == "stages" for found in imports(path)), path
-        if path.name != "tracking.py":
+        if path.name not in ("tracking.py", "registry.py"):
             assert "import mlflow" not in path.read_text(encoding="utf-8"), path
 
 
