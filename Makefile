@@ -10,7 +10,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test picsart ui review gpu-check format clean
+.PHONY: help run test picsart ui review demo gpu-check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000
 
 review: $(STAMP) ## look at your masks, sort and mend them, on http://127.0.0.1:8600
 	python -m stages.review
+
+demo: $(STAMP) ## try the model in the browser, on http://127.0.0.1:7860
+	personseg demo
 
 gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: run every GPU row and print the table
 	python -m benchmarks.gpu_check

@@ -21,8 +21,7 @@ from personseg.errors import UserError
 from personseg.files import atomic_path, natural_key
 from personseg.images import RGB, write_image, write_mask
 from personseg.model_config import check_weights, read_config
-from personseg.runtimes import BACKENDS, Unavailable
-from personseg.segmenter import Segmentation, Segmenter, cores, load_runtime, read_photo
+from personseg.segmenter import Segmentation, Segmenter, read_photo, runtimes_here
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
@@ -292,12 +291,6 @@ def describe_model(folder: Path) -> str:
         f"{config.postprocess.min_hole} px filled",
         "runtimes here:",
     ]
-    for name in BACKENDS:
-        if name.startswith(("report_", "torch_compile")):
-            continue
-        try:
-            loaded = load_runtime(name, folder, folder.parent / "export", config, cores())
-            lines.append(f"  {name:18} yes, on {loaded.device}")
-        except Unavailable as reason:
-            lines.append(f"  {name:18} no: {reason}")
+    for name, loaded in runtimes_here(folder):
+        lines.append(f"  {name:18} {f'no: {loaded}' if isinstance(loaded, str) else f'yes, on {loaded.device}'}")
     return "\n".join(lines)

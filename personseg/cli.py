@@ -65,6 +65,18 @@ def predict(
 
 
 @app.command()
+def demo(
+    model: ModelOption = Path("models/person"),
+    host: Annotated[str, typer.Option(help="Address to listen on; default: this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 7860,
+) -> None:
+    """Open a page to try the model: drop a photo, see mask, cutout and other backgrounds."""
+    from personseg.demo import serve
+
+    serve(model, host, port)
+
+
+@app.command()
 def info(model: Annotated[Path, typer.Argument(help="Folder of the trained model.")] = Path("models/person")) -> None:
     """Say what a model is, whether it is whole, and which runtimes can run it here."""
     from personseg.batch import describe_model

@@ -223,6 +223,19 @@ def read_photo(photo: Photo) -> RGB:
     return to_rgb(Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array))
 
 
+def runtimes_here(folder: str | Path) -> Iterator[tuple[str, Runtime | str]]:
+    """Each backend's name with the model in `folder` loaded on it, or with the reason why it cannot run here."""
+    folder = Path(folder)
+    config = read_config(folder)
+    for name in BACKENDS:
+        if name.startswith(("report_", "torch_compile")):
+            continue
+        try:
+            yield name, load_runtime(name, folder, folder.parent / "export", config, cores())
+        except Unavailable as reason:
+            yield name, str(reason)
+
+
 def cores() -> int:
     """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

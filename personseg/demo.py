@@ -1,0 +1,249 @@
+"""The page of `personseg demo`, made with Gradio: a photo in, the person out, on this machine alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import cv2
+import gradio as gr
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageColor
+
+from personseg.cutouts import blurred, compose, cut
+from personseg.errors import UserError
+from personseg.geometry import letterbox
+from personseg.images import RGB, write_image, write_mask
+from personseg.model_config import read_config
+from personseg.sample.photo import draw_pair
+from personseg.segmenter import Segmenter, read_photo, runtimes_here
+
+LOOPBACK = "127.0.0.1"
+PREVIEW = 1200  # px of the longer side of what the page shows; downloads have the photo's own size
+TIMED_RUNS = 20
+EXAMPLES = ((3, (480, 360)), (8, (480, 360)), (12, (360, 640)), (21, (720, 540)))  # seed and size of drawn photos
+TRANSPARENT, BLURRED, COLOUR, PICTURE = "transparent", "blurred", "a colour", "a picture"
+BUTTONS: list[Any] = ["fullscreen"]  # what is shown is shrunk; the downloads are below it
+FONTS = ["system-ui", "sans-serif"]  # none from the net
+CSS = """
+.checkered img {background: repeating-conic-gradient(#ccc 0 25%, #fff 0 50%) 0 / 20px 20px}
+footer {display: none !important}
+"""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a photo: runtime, what goes behind the person, soft alpha or not."""
+
+    runtime: str
+    behind: str
+    colour: str
+    picture: str | None
+    matting: bool
+
+
+class Demo:
+    """A model on every runtime that this machine has for it, and the files of the page."""
+
+    def __init__(self, model: Path) -> None:
+        self.preferred = Segmenter.load(model).runtime_name
+        config = read_config(model)
+        self.segmenters = {
+            name: Segmenter(config, loaded, name, {})
+            for name, loaded in runtimes_here(model)
+            if not isinstance(loaded, str)
+        }
+        self.folder = Path(tempfile.mkdtemp(prefix="personseg_demo_"))
+
+    def examples(self) -> list[str]:
+        """Draw photos of people who do not exist; their paths."""
+        paths = []
+        for seed, size in EXAMPLES:
+            path = self.folder / f"example_{seed}.jpg"
+            write_image(path, draw_pair(np.random.default_rng(seed), size)[0])
+            paths.append(str(path))
+        return paths
+
+    def segment(self, photo: str | None, wish: Wish) -> tuple[Any, ...]:
+        """What the page shows of a photo: result, before and after, mask, two files to download, a line of figures."""
+        if photo is None:
+            return None, None, None, gr.update(interactive=False), gr.update(interactive=False), ""
+        image = read_photo(photo)
+        segmenter = self.segmenters[wish.runtime]
+        network_ms, all_ms = time_network(segmenter, image, 1), time_photo(segmenter, image, 1)
+        mask = segmenter.predict(image).mask
+        start = time.perf_counter()
+        rgba = cut(image, mask, wish.matting)
+        result = on_background(rgba, image, mask, wish)
+        cut_ms = 1000 * (time.perf_counter() - start)
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        name = Path(photo).stem
+        result_path, mask_path = folder / f"{name}_cutout.png", folder / f"{name}_mask.png"
+        Image.fromarray(result).save(result_path, compress_level=3)
+        write_mask(mask_path, mask)
+        white = compose(rgba, np.full((1, 1, 3), 255, np.uint8)) if result.shape[2] == 4 else result
+        height, width = mask.shape
+        line = (
+            f"{width} x {height} px, {mask.mean():.0%} person. {segmenter.runtime_name}: network {network_ms:.1f} ms, "
+            f"photo to mask {all_ms:.1f} ms, cutting out {cut_ms:.0f} ms."
+        )
+        drawn = np.where(mask, 255, 0).astype(np.uint8)
+        return (
+            preview(result),
+            (preview(image), preview(white)),
+            preview(drawn),
+            gr.update(value=str(result_path), interactive=True),
+            gr.update(value=str(mask_path), interactive=True),
+            line,
+        )
+
+    def time_all(self, photo: str | None) -> list[list[Any]]:
+        """One row per runtime: name, median ms of the network and of photo to mask."""
+        if photo is None:
+            raise UserError("no photo yet: drop one, or choose an example")
+        image = read_photo(photo)
+        rows: list[list[Any]] = []
+        for name, segmenter in gr.Progress().tqdm(list(self.segmenters.items()), desc="runtimes"):
+            medians = [time_network(segmenter, image, TIMED_RUNS), time_photo(segmenter, image, TIMED_RUNS)]
+            rows.append([name, *(round(value, 2) for value in medians)])
+        return sorted(rows, key=lambda row: float(row[1]))
+
+
+def on_background(rgba: NDArray[np.uint8], image: RGB, mask: NDArray[np.bool_], wish: Wish) -> NDArray[np.uint8]:
+    """The cutout as wished: uint8 RGBA, or RGB on something else; UserError if no picture is chosen."""
+    if wish.behind == TRANSPARENT:
+        return rgba
+    if wish.behind == BLURRED:
+        return compose(rgba, blurred(image, mask))
+    if wish.behind == COLOUR:
+        return compose(rgba, np.array([[read_colour(wish.colour)]], np.uint8))
+    if wish.picture is None:
+        raise UserError("no picture yet to put behind: drop one")
+    return compose(rgba, read_photo(wish.picture))
+
+
+def read_colour(text: str) -> tuple[int, ...]:
+    """Red, green and blue, 0 to 255, of what the colour picker gives: #20a0ff or rgba(32.1, 160, 255, 1)."""
+    if text.startswith("rgb"):
+        return tuple(round(float(number)) for number in re.findall(r"[\d.]+", text)[:3])
+    return ImageColor.getrgb(text)[:3]
+
+
+def preview(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink a large picture to what a page can show."""
+    scale = PREVIEW / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _median_ms(step: Callable[[], object], runs: int) -> float:
+    step()  # warm-up
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return 1000 * statistics.median(seconds)
+
+
+def time_network(segmenter: Segmenter, image: RGB, runs: int) -> float:
+    """Median ms of the network alone on a photo (uint8 RGB HxWx3)."""
+    small = letterbox(image, segmenter.config.input_size)[0][None]
+    return _median_ms(lambda: segmenter.runtime.infer(small), runs)
+
+
+def time_photo(segmenter: Segmenter, image: RGB, runs: int) -> float:
+    """Median ms from a decoded photo to the finished mask."""
+    return _median_ms(lambda: segmenter.predict(image), runs)
+
+
+def make_page(demo: Demo) -> gr.Blocks:
+    """Lay the page out and join it to `demo`."""
+
+    def shown(photo: str | None, *wish: Any) -> tuple[Any, ...]:
+        try:
+            return demo.segment(photo, Wish(*wish))
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    def timed(photo: str | None) -> list[list[Any]]:
+        try:
+            return demo.time_all(photo)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    with gr.Blocks(title="personseg", delete_cache=(3600, 3600)) as page:
+        gr.Markdown("# People cut out\nDrop a photo, paste one, or use the camera. Nothing leaves this machine.")
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                photo = gr.Image(type="filepath", sources=["upload", "webcam", "clipboard"], label="Photo", height=380)
+                gr.Examples(demo.examples(), photo, label="Examples (drawn people)")
+                choices = [TRANSPARENT, BLURRED, COLOUR, PICTURE]
+                behind = gr.Radio(choices, value=TRANSPARENT, label="Background")
+                colour = gr.ColorPicker("#20a0ff", label="Colour", visible=False)
+                picture = gr.Image(type="filepath", sources=["upload"], label="Picture", visible=False, height=200)
+                matting = gr.Checkbox(label="Soft hair (matting, slower)")
+                runtime = gr.Dropdown(list(demo.segmenters), value=demo.preferred, label="Runtime")
+            with gr.Column(scale=3, min_width=320):
+                with gr.Tab("Result"):
+                    result = gr.Image(
+                        label="Result", format="png", buttons=BUTTONS, elem_classes="checkered", height=520
+                    )
+                with gr.Tab("Before and after"):
+                    slider = gr.ImageSlider(label="Before and after", max_height=520)
+                with gr.Tab("Mask"):
+                    mask = gr.Image(label="Mask", format="png", buttons=BUTTONS, height=520)
+                line = gr.Markdown()
+                with gr.Row():
+                    result_file = gr.DownloadButton("Download result", interactive=False)
+                    mask_file = gr.DownloadButton("Download mask", interactive=False)
+                with gr.Accordion("Every runtime on this photo", open=False):
+                    clock = gr.Button("Time them")
+                    table = gr.Dataframe(headers=["runtime", "network, ms", "photo to mask, ms"], interactive=False)
+        wishes: list[Any] = [runtime, behind, colour, picture, matting]
+        outputs = [result, slider, mask, result_file, mask_file, line]
+        for changed in (photo, *wishes):
+            changed.change(shown, [photo, *wishes], outputs, show_progress="minimal", api_visibility="private")
+        behind.change(
+            lambda kind: (gr.update(visible=kind == COLOUR), gr.update(visible=kind == PICTURE)),
+            behind,
+            [colour, picture],
+            api_visibility="private",
+        )
+        clock.click(timed, photo, table, api_visibility="private")
+    return page
+
+
+def serve(model: Path, host: str, port: int, block: bool = True) -> str:
+    """Start the page; return its address. UserError: no model, or a port that is taken."""
+    demo = Demo(model)
+    page = make_page(demo)
+    theme = gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"])
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port or None,
+            quiet=True,
+            prevent_thread_lock=True,
+            theme=theme,
+            css=CSS,
+            ssr_mode=False,  # that would need Node
+        )
+    except OSError as error:
+        raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None
+    print(f"demo of {model}: {address}  (Ctrl-C ends it)", flush=True)
+    if block:
+        page.block_thread()
+    return str(address)

@@ -1,0 +1,166 @@
+"""The demo page, driven by a browser as its user would."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from personseg.cutouts import cut
+from personseg.demo import PREVIEW, TRANSPARENT, Demo, Wish, on_background, preview, read_colour, serve
+from personseg.errors import UserError
+from personseg.model import build_model, save_model
+from personseg.model_config import ModelConfig
+from tests.browser import browser
+from tests.networks import architecture
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "person"
+    torch.manual_seed(0)
+    save_model(folder, build_model(architecture()), ModelConfig(architecture=architecture(), input_size=(96, 96)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(model: Path) -> str:
+    return serve(model, "127.0.0.1", 0, block=False)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "somebody.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1000, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def page(address: str) -> Iterator[Any]:
+    with browser() as chromium:
+        opened = chromium.new_page()
+        opened.elsewhere = []
+        opened.on("request", lambda request: opened.elsewhere.append(request.url))
+        opened.goto(address)
+        opened.get_by_text("People cut out").wait_for()
+        yield opened
+
+
+def figures(page: Any) -> str:
+    found = page.get_by_text("photo to mask", exact=False).filter(has_text="px,")
+    found.wait_for()
+    return str(found.inner_text())
+
+
+def test_a_photo_is_cut_out_and_downloads_have_its_own_size(
+    page: Any, photo: Path, model: Path, tmp_path: Path
+) -> None:
+    page.locator("input[type=file]").first.set_input_files(photo)
+    assert figures(page).startswith("1000 x 1500 px")
+    for button, ending, mode in (("Download result", "cutout", "RGBA"), ("Download mask", "mask", "L")):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=button).click()
+        saved = tmp_path / f"{ending}.png"
+        waiting.value.save_as(saved)
+        assert waiting.value.suggested_filename == f"somebody_{ending}.png"
+        with Image.open(saved) as picture:
+            assert (picture.size, picture.mode) == ((1000, 1500), mode)
+    with Image.open(tmp_path / "cutout.png") as result, Image.open(tmp_path / "mask.png") as mask:
+        assert np.array_equal(np.asarray(result)[..., 3], np.asarray(mask))
+
+
+def test_an_example_is_one_click_and_every_choice_changes_the_result(page: Any) -> None:
+    page.get_by_role("button").filter(has=page.locator("img")).first.click()
+    figures(page)
+    shown = page.get_by_role("tabpanel").locator("img").first
+    sources = [shown.get_attribute("src")]
+    for choice in ("blurred", "a colour"):
+        page.get_by_label(choice, exact=True).check()
+        page.wait_for_function(
+            "old => !old.includes(document.querySelector('[role=tabpanel] img').src)", arg=list(sources)
+        )
+        sources.append(shown.get_attribute("src"))
+    page.get_by_text("Colour", exact=True).wait_for()
+    page.get_by_role("button", name="Every runtime on this photo").click()
+    page.get_by_role("button", name="Time them").click()
+    page.get_by_role("gridcell", name="pytorch_fp32").or_(page.get_by_text("pytorch_fp32", exact=True)).first.wait_for()
+
+
+def test_a_mistake_is_said_on_the_page_and_nothing_is_asked_of_the_net(page: Any, photo: Path) -> None:
+    page.locator("input[type=file]").first.set_input_files(photo)
+    figures(page)
+    page.get_by_label("a picture", exact=True).check()
+    page.get_by_text("no picture yet to put behind").first.wait_for()
+    page.get_by_role("tab", name="Before and after").click()
+    page.get_by_role("tab", name="Mask").click()
+    outside = [url for url in page.elsewhere if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
+    assert outside == []
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(page: Any, photo: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("input[type=file]").first.set_input_files(photo)
+    figures(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_an_unreadable_photo_is_one_line(model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    demo = Demo(model)
+    wish = Wish(demo.preferred, TRANSPARENT, "#000000", None, False)
+    with pytest.raises(UserError, match=r"broken\.jpg"):
+        demo.segment(str(broken), wish)
+    with pytest.raises(UserError, match="no photo yet"):
+        demo.time_all(None)
+    assert demo.segment(None, wish)[0] is None
+
+
+def test_backgrounds(tmp_path: Path) -> None:
+    image = np.full((40, 30, 3), 200, np.uint8)
+    mask = np.zeros((40, 30), bool)
+    mask[10:, 10:20] = True
+    behind = tmp_path / "behind.png"
+    Image.new("RGB", (50, 50), (0, 0, 90)).save(behind)
+    rgba = cut(image, mask)
+
+    def made(kind: str) -> Any:
+        return on_background(rgba, image, mask, Wish("pytorch_fp32", kind, "#102030", str(behind), False))
+
+    assert made("transparent").shape == (40, 30, 4)
+    for kind, colour in (("a colour", (16, 32, 48)), ("a picture", (0, 0, 90)), ("blurred", (200, 200, 200))):
+        np.testing.assert_allclose(made(kind)[0, 0], colour, atol=1)
+        assert tuple(made(kind)[30, 15]) == (200, 200, 200)
+
+
+def test_colours_as_the_picker_gives_them() -> None:
+    assert read_colour("#20a0ff") == read_colour("rgba(31.6, 160.2, 255, 1)") == (32, 160, 255)
+
+
+def test_previews_are_small_and_in_proportion() -> None:
+    assert preview(np.zeros((PREVIEW * 2, PREVIEW, 4), np.uint8)).shape == (PREVIEW, PREVIEW // 2, 4)
+    assert preview(np.zeros((10, 20), np.uint8)).shape == (10, 20)
+
+
+def test_without_a_model_or_with_a_taken_port_one_line_says_so(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        serve(tmp_path / "nowhere", "127.0.0.1", 0, block=False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="--port"):
+            serve(model, "127.0.0.1", taken.getsockname()[1], block=False)
+
+
+def test_it_needs_no_more_than_the_models_folder(model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "alone")
+    demo = Demo(copy)
+    assert list(demo.segmenters) == ["pytorch_fp32", *(name for name in demo.segmenters if name != "pytorch_fp32")]
+    assert [Path(path).is_file() for path in demo.examples()] == [True] * 4
