@@ -10,7 +10,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test picsart ui review demo gpu-check format clean
+.PHONY: help run test picsart ui experiments review demo gpu-check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/a
 
 ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+
+# DVC's own table has every metric, over a hundred columns.
+experiments: $(STAMP) ## the experiments so far: IoU, and the params that differ
+	@dvc exp show --only-changed --drop '^(?!(model|teacher)\.|train\.(?!images|dice|.*iou))' --keep '^(Experiment|(val|test)\.(iou|boundary_iou))$$'
 
 review: $(STAMP) ## look at your masks, sort and mend them, on http://127.0.0.1:8600
 	python -m stages.review

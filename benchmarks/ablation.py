@@ -6,7 +6,7 @@ Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant
 not run again; a killed run goes on where its training was. Needs params.yaml, dvc.lock and metrics/ without
 uncommitted changes, and puts them back after each run; data/ and models/ stay the last run's until `dvc checkout`.
 Minutes are those of the train stage's last run here. Test is scored once per variant, after the choice of epoch,
-threshold and post-processing on val.
+threshold and post-processing on val. What a variant shows is written by hand, in variants.yaml, once its row is there.
 """
 
 from __future__ import annotations
@@ -108,6 +108,8 @@ def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: 
                 git("checkout", "--quiet", "HEAD", "--", *RESTORED)
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
             write_table(out, table)
+    table["shows"] = table["variant"].map(plan["shows"])
+    write_table(out, table)
     return table
 
 

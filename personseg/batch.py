@@ -21,7 +21,7 @@ from personseg.errors import UserError
 from personseg.files import atomic_path, natural_key
 from personseg.images import RGB, write_image, write_mask
 from personseg.model_config import check_weights, read_config
-from personseg.segmenter import Segmentation, Segmenter, read_photo, runtimes_here
+from personseg.segmenter import STRIP, Segmentation, Segmenter, read_photo, runtimes_here
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
@@ -102,7 +102,9 @@ def read_background(text: str) -> RGB | str | None:
 def overlay(image: RGB, found: Segmentation) -> RGB:
     """Tint the person green on a copy of the photo."""
     result = image.copy()
-    result[found.mask] = (0.55 * result[found.mask] + 0.45 * OVERLAY).astype(np.uint8)
+    for top in range(0, len(image), STRIP):
+        rows, mask = result[top : top + STRIP], found.mask[top : top + STRIP]
+        rows[mask] = (0.55 * rows[mask] + 0.45 * OVERLAY).astype(np.uint8)
     return result
 
 
@@ -166,11 +168,11 @@ class Writer:
             Image.fromarray(rgba).save(temporary, format="PNG", compress_level=3)
 
     def on_background(self, image: RGB, found: Segmentation) -> RGB:
-        from personseg.cutouts import blurred, compose, cut
+        from personseg.cutouts import blurred, compose
 
         behind = blurred(image, found.mask) if isinstance(self.background, str) else self.background
         assert behind is not None
-        return compose(cut(image, found.mask, self.job.matting), behind)
+        return compose(image, found.mask, behind, self.job.matting)
 
     def write_video(self, item: Item, segmenter: Segmenter) -> None:
         """Write a video of masks, overlays, or people on another background."""

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from personseg.geometry import cover
 from personseg.images import RGB, Mask
 
 MATTING_SIZE = 640  # px of the longer side at which alpha is solved for; larger photos take it enlarged
 BAND = 0.015  # of the longer side: half the width of the strip along the contour whose alpha is unknown
+STRIP = 256  # rows of a large photo worked on at a time
 BLUR = 0.02  # of the longer side: sigma of a blurred background
 
 
@@ -56,22 +56,40 @@ def matte(image: RGB, mask: Mask) -> tuple[NDArray[np.uint8], RGB]:
 
 def cut(image: RGB, mask: Mask, matting: bool = False) -> NDArray[np.uint8]:
     """Cut the person out of a uint8 RGB photo: uint8 RGBA HxWx4, background transparent."""
-    alpha, colours = matte(image, mask) if matting else (mask.astype(np.uint8) * 255, image)
+    alpha, colours = _foreground(image, mask, matting)
     return np.dstack([colours, alpha])
 
 
-def compose(rgba: NDArray[np.uint8], background: NDArray[np.uint8]) -> RGB:
-    """Lay a cutout over a uint8 RGB background, which is scaled to cover it and cropped in the middle."""
-    height, width = rgba.shape[:2]
-    background = cover(background, height, width, cv2.INTER_LINEAR)
-    # In strips: a float copy of a large photo would not fit beside it.
+def _foreground(image: RGB, mask: Mask, matting: bool) -> tuple[NDArray[np.uint8], RGB]:
+    return matte(image, mask) if matting else (mask.astype(np.uint8) * 255, image)
+
+
+def compose(image: RGB, mask: Mask, background: NDArray[np.uint8], matting: bool = False) -> RGB:
+    """Lay the person of a photo over a uint8 RGB background, which is scaled to cover it and cropped in the middle."""
+    height, width = mask.shape
+    alpha, colours = _foreground(image, mask, matting)
+    # In strips: a float copy of a large photo, or a background enlarged to it, would not fit beside it.
     result = np.empty((height, width, 3), np.uint8)
-    for start in range(0, height, 512):
-        rows_of = slice(start, start + 512)
-        alpha = rgba[rows_of, :, 3:].astype(np.float32) / 255
-        mixed = alpha * rgba[rows_of, :, :3] + (1 - alpha) * background[rows_of]
-        result[rows_of] = mixed.round().astype(np.uint8)
+    for top in range(0, height, STRIP):
+        rows = slice(top, min(top + STRIP, height))
+        share = alpha[rows, :, None].astype(np.float32) / 255
+        mixed = share * colours[rows] + (1 - share) * _covering(background, height, width, top, rows.stop - top)
+        result[rows] = mixed.round().astype(np.uint8)
     return result
+
+
+def _covering(background: NDArray[np.uint8], height: int, width: int, top: int, rows: int) -> RGB:
+    """Some rows of what `geometry.cover` would make of a background."""
+    scale = max(height / background.shape[0], width / background.shape[1])
+    left_out = [
+        (length * scale - wanted) / 2 for length, wanted in zip(background.shape, (height, width), strict=False)
+    ]
+    # From a pixel of the result to one of the background; their centres lie at .5.
+    shift = [(start + out + 0.5) / scale - 0.5 for start, out in zip((top, 0), left_out, strict=True)]
+    inverse = np.array([[1 / scale, 0, shift[1]], [0, 1 / scale, shift[0]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    strip = cv2.warpAffine(background, inverse, (width, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(strip, np.uint8)
 
 
 def blurred(image: RGB, mask: Mask) -> RGB:

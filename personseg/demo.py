@@ -23,7 +23,7 @@ from PIL import Image, ImageColor
 from personseg.cutouts import blurred, compose, cut
 from personseg.errors import UserError
 from personseg.geometry import letterbox
-from personseg.images import RGB, write_image, write_mask
+from personseg.images import RGB, Mask, write_image, write_mask
 from personseg.model_config import read_config
 from personseg.sample.photo import draw_pair
 from personseg.segmenter import Segmenter, read_photo, runtimes_here
@@ -83,15 +83,14 @@ class Demo:
         network_ms, all_ms = time_network(segmenter, image, 1), time_photo(segmenter, image, 1)
         mask = segmenter.predict(image).mask
         start = time.perf_counter()
-        rgba = cut(image, mask, wish.matting)
-        result = on_background(rgba, image, mask, wish)
+        result = cut_out(image, mask, wish)
         cut_ms = 1000 * (time.perf_counter() - start)
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         name = Path(photo).stem
         result_path, mask_path = folder / f"{name}_cutout.png", folder / f"{name}_mask.png"
         Image.fromarray(result).save(result_path, compress_level=3)
         write_mask(mask_path, mask)
-        white = compose(rgba, np.full((1, 1, 3), 255, np.uint8)) if result.shape[2] == 4 else result
+        shown = preview(result)
         height, width = mask.shape
         line = (
             f"{width} x {height} px, {mask.mean():.0%} person. {segmenter.runtime_name}: network {network_ms:.1f} ms, "
@@ -99,8 +98,8 @@ class Demo:
         )
         drawn = np.where(mask, 255, 0).astype(np.uint8)
         return (
-            preview(result),
-            (preview(image), preview(white)),
+            shown,
+            (preview(image), on_white(shown)),
             preview(drawn),
             gr.update(value=str(result_path), interactive=True),
             gr.update(value=str(mask_path), interactive=True),
@@ -119,17 +118,27 @@ class Demo:
         return sorted(rows, key=lambda row: float(row[1]))
 
 
-def on_background(rgba: NDArray[np.uint8], image: RGB, mask: NDArray[np.bool_], wish: Wish) -> NDArray[np.uint8]:
-    """The cutout as wished: uint8 RGBA, or RGB on something else; UserError if no picture is chosen."""
+def cut_out(image: RGB, mask: Mask, wish: Wish) -> NDArray[np.uint8]:
+    """The person as wished: uint8 RGBA, or RGB on something else; UserError if no picture is chosen."""
     if wish.behind == TRANSPARENT:
-        return rgba
+        return cut(image, mask, wish.matting)
     if wish.behind == BLURRED:
-        return compose(rgba, blurred(image, mask))
-    if wish.behind == COLOUR:
-        return compose(rgba, np.array([[read_colour(wish.colour)]], np.uint8))
-    if wish.picture is None:
+        background = blurred(image, mask)
+    elif wish.behind == COLOUR:
+        background = np.array([[read_colour(wish.colour)]], np.uint8)
+    elif wish.picture is None:
         raise UserError("no picture yet to put behind: drop one")
-    return compose(rgba, read_photo(wish.picture))
+    else:
+        background = read_photo(wish.picture)
+    return compose(image, mask, background, wish.matting)
+
+
+def on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay RGBA over white; RGB is left as it is."""
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint16)
+    return np.asarray((alpha * pixels[..., :3] + (255 - alpha) * 255) // 255, np.uint8)
 
 
 def read_colour(text: str) -> tuple[int, ...]:

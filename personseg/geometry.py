@@ -34,7 +34,7 @@ class Placement:
         inner = self.inner(values)
         if inner.shape == (self.height, self.width):
             return np.ascontiguousarray(inner)
-        return cv2.resize(inner, (self.width, self.height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        return np.asarray(cv2.resize(inner, (self.width, self.height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def place(height: int, width: int, size: tuple[int, int]) -> Placement:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from personseg.errors import UserError, one_line_errors
-from personseg.files import fresh_folder, natural_key, read_json, write_json
+from personseg.files import fresh_folder, natural_key, read_json, read_table, write_json
 from personseg.report import Options, render
 from personseg.results import read_results
 
@@ -92,7 +92,9 @@ def _render(root: Path, folder: Path, params: Mapping[str, Any]) -> None:
         options = Options(section["title"], data["name"], data["source"] == "sample", section["worst"], 0, 0)
     except (KeyError, TypeError) as error:
         raise UserError(f"{root / 'params.yaml'}: {error} is missing; restore it from git") from None
-    render(read_results(root, backends), options, folder / "report.html", folder / "report.md", photos=False)
+    found, ablation = read_results(root, backends), folder / "ablation.csv"
+    table = read_table(ablation) if ablation.is_file() else None
+    render(found, options, folder / "report.html", folder / "report.md", photos=False, ablation=table)
 
 
 def _readme(folder: Path, name: str, others: list[Path], timings: bool) -> str:

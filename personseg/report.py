@@ -303,7 +303,34 @@ def _environment(found: Results) -> list[tuple[str, str]]:
     return [(key, str(value)) for key, value in results.flatten(found.environment).items() if value not in (None, "")]
 
 
-def content(found: Results, options: Options, photos: bool) -> dict[str, Any]:
+def _ablation(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """The table of benchmarks.ablation, the best on val first, as val is what a choice may be made by."""
+    if table is None:
+        return None
+    ordered = table.sort_values("val_iou", ascending=False, kind="stable")
+    known = ordered.astype(object).where(ordered.notna(), None)
+    rows = [
+        {
+            "name": row["variant"],
+            "shows": row.get("shows") or "",
+            "cells": [
+                str(row["seed"]),
+                number(row["val_iou"]),
+                number(row["test_iou"]),
+                f"{number(row['test_iou_ci95_low'])}–{number(row['test_iou_ci95_high'])}",
+                number(row["test_iou_imagewise"]),
+                number(row["test_boundary_iou"]),
+                number(row["training_minutes"], 1),
+                number(row["parameters"] / 1e6, 1),
+                number(row["openvino_f32_p50_ms"], 1),
+            ],
+        }
+        for row in known.to_dict("records")
+    ]
+    return {"rows": rows, "tried": table["variant"].nunique(), "trainings": len(table)}
+
+
+def content(found: Results, options: Options, photos: bool, ablation: pd.DataFrame | None = None) -> dict[str, Any]:
     """Everything both templates show, formatted; charts and pictures as markup and data URIs."""
     split = [(name, found.split[name], results.ORIGINAL_SPLIT[name]) for name in SPLITS]
     return {
@@ -315,6 +342,7 @@ def content(found: Results, options: Options, photos: bool) -> dict[str, Any]:
         "split": split,
         "accuracy": _accuracy(found),
         "timing": _timing(found),
+        "ablation": _ablation(ablation),
         "training": _training(found),
         "encoder": found.config.get("architecture", {}).get("encoder", "unknown encoder"),
         "environment": _environment(found),
@@ -339,13 +367,20 @@ def _templates() -> jinja2.Environment:
     return environment
 
 
-def render(found: Results, options: Options, out_html: str | Path, out_md: str | Path, photos: bool = True) -> None:
+def render(
+    found: Results,
+    options: Options,
+    out_html: str | Path,
+    out_md: str | Path,
+    photos: bool = True,
+    ablation: pd.DataFrame | None = None,
+) -> None:
     """Write the page and its Markdown twin; the same results give the same bytes.
 
     photos: False leaves out every picture made from a photo (defect sheets, predictions), so that the
-    page may be published where the photos may not.
+    page may be published where the photos may not. `ablation`: the table of benchmarks.ablation, if there is one.
     """
-    values = content(found, options, photos)
+    values = content(found, options, photos, ablation)
     templates = _templates()
     pictures = _photos(found, options) if photos else {"sheets": [], "overlays": []}
     html = templates.get_template("report.html.jinja").render(values, charts=_charts(found), pictures=pictures)

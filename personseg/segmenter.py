@@ -33,8 +33,10 @@ Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
 
 MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
 # What `auto` tries, quickest first; int8 is left to those who ask for it, as it may cost accuracy.
-PREFERENCE = ("tensorrt_fp16", "openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
+# Without a GPU TensorRT is not even asked: its module brings PyTorch, a second and 400 MB.
+PREFERENCE = ("openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
 PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")
+STRIP = 512  # rows of a large photo worked on at a time
 SMOOTHING = 0.8  # of what is unsure in a video's frame, taken from the frame before
 WHOLE: Window = (slice(None), slice(None))
 BATCH = 8  # photos at most, and
@@ -178,8 +180,8 @@ class Segmenter:
         from personseg.cutouts import compose, cut
 
         image = read_photo(photo)
-        rgba = cut(image, self.predict(image).mask, matting)
-        return rgba if background is None else compose(rgba, background)
+        mask = self.predict(image).mask
+        return cut(image, mask, matting) if background is None else compose(image, mask, background, matting)
 
 
 def _batches(images: Iterable[RGB]) -> Iterator[list[RGB]]:
@@ -200,13 +202,13 @@ def read_photo(photo: Photo) -> RGB:
     """Turn a path, PIL image or array into uint8 RGB HxWx3, upright; UserError says what is wrong with it."""
     if isinstance(photo, str | Path):
         try:
-            return to_rgb(open_supplied(photo, MAX_PIXELS))
+            return _pixels(open_supplied(photo, MAX_PIXELS))
         except FileNotFoundError:
             raise UserError(f"{photo}: no such file") from None
         except (ValueError, OSError) as error:
             raise UserError(f"{photo}: {error}") from None
     if isinstance(photo, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(photo))
+        return _pixels(ImageOps.exif_transpose(photo))
     array = np.asarray(photo)
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise UserError(f"an image of shape {array.shape} cannot be read; give HxW, HxWx3 or HxWx4")
@@ -221,6 +223,17 @@ def read_photo(photo: Photo) -> RGB:
     if array.ndim == 3 and array.shape[2] == 3:
         return np.ascontiguousarray(array)
     return to_rgb(Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array))
+
+
+def _pixels(image: Image.Image) -> RGB:
+    """What `to_rgb` gives; in strips, as Pillow would hold a large photo three times over while it hands it out."""
+    if image.mode != "RGB":
+        return to_rgb(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP):
+        bottom = min(top + STRIP, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def runtimes_here(folder: str | Path) -> Iterator[tuple[str, Runtime | str]]:
@@ -242,7 +255,7 @@ def cores() -> int:
 
 
 def _has_nvidia_gpu() -> bool:
-    return Path("/proc/driver/nvidia/version").exists()
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()  # the latter in WSL
 
 
 def load_runtime(name: str, folder: Path, exported: Path, config: ModelConfig, threads: int) -> Runtime:

@@ -13,8 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from personseg.cutouts import cut
-from personseg.demo import PREVIEW, TRANSPARENT, Demo, Wish, on_background, preview, read_colour, serve
+from personseg.demo import PREVIEW, TRANSPARENT, Demo, Wish, cut_out, preview, read_colour, serve
 from personseg.errors import UserError
 from personseg.model import build_model, save_model
 from personseg.model_config import ModelConfig
@@ -129,10 +128,9 @@ def test_backgrounds(tmp_path: Path) -> None:
     mask[10:, 10:20] = True
     behind = tmp_path / "behind.png"
     Image.new("RGB", (50, 50), (0, 0, 90)).save(behind)
-    rgba = cut(image, mask)
 
     def made(kind: str) -> Any:
-        return on_background(rgba, image, mask, Wish("pytorch_fp32", kind, "#102030", str(behind), False))
+        return cut_out(image, mask, Wish("pytorch_fp32", kind, "#102030", str(behind), False))
 
     assert made("transparent").shape == (40, 30, 4)
     for kind, colour in (("a colour", (16, 32, 48)), ("a picture", (0, 0, 90)), ("blurred", (200, 200, 200))):

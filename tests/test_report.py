@@ -88,6 +88,30 @@ def test_what_the_audit_found_stands_in_both_reports(project: Path, tmp_path: Pa
         assert "planted defect" not in text
 
 
+def test_variants_tried_stand_in_both_reports_best_on_val_first(project: Path, tmp_path: Path) -> None:
+    measured = dict.fromkeys(("test_iou_ci95_low", "test_iou_ci95_high", "test_iou_imagewise"), 0.9)
+    measured |= {"test_boundary_iou": 0.7, "training_minutes": 5.25, "parameters": 3_500_000}
+    rows = [
+        {"variant": "base", "seed": 1, "val_iou": 0.95, "test_iou": 0.96, "openvino_f32_p50_ms": 4.5, **measured},
+        {"variant": "a | b", "seed": 1, "val_iou": 0.97, "test_iou": 0.94, "shows": "<more>", **measured},
+        {"variant": "a | b", "seed": 2, "val_iou": 0.96, "test_iou": 0.93, **measured},
+    ]
+    found = read_results(project, BACKENDS)
+    paths = tmp_path / "report.html", tmp_path / "report.md"
+    render(found, OPTIONS, *paths, ablation=pd.DataFrame(rows))
+    html, markdown = (path.read_text(encoding="utf-8") for path in paths)
+    lines = [line for line in markdown.split("## Variants")[1].split("## Speed")[0].splitlines() if line[:2] == "| "]
+    shown = "0.9000–0.9000 | 0.9000 | 0.7000 | 5.2 | 3.5"
+    assert lines[1:] == [
+        rf"| a \| b | 1 | 0.9700 | 0.9400 | {shown} | – | <more> |",
+        rf"| a \| b | 2 | 0.9600 | 0.9300 | {shown} | – |  |",
+        f"| base | 1 | 0.9500 | 0.9600 | {shown} | 4.5 |  |",
+    ]
+    assert "2 variants in 3 trainings" in html and "&lt;more&gt;" in html
+    Page(html)
+    assert "Variants" not in rendered(project, tmp_path)[0]
+
+
 def test_charts_take_all_their_colours_from_the_page(project: Path, tmp_path: Path) -> None:
     html, _ = rendered(project, tmp_path)
     drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)

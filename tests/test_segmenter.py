@@ -3,9 +3,13 @@
 import contextlib
 import csv
 import json
+import re
+import resource
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from PIL import Image
 
 from personseg import Segmenter, rle
 from personseg.batch import find_photos
-from personseg.cutouts import blurred, compose, cut
+from personseg.cutouts import blurred, compose
 from personseg.errors import UserError
 from personseg.images import read_image, read_mask
 from personseg.postprocess import finish
@@ -151,7 +155,7 @@ def test_matting_takes_the_old_background_out_of_the_edge():
     image = (alpha[..., None] * (180, 40, 40) + (1 - alpha[..., None]) * (250, 250, 250)).round().astype(np.uint8)
     truth = alpha[..., None] * (180, 40, 40)
     black = np.zeros((1, 1, 3), np.uint8)
-    errors = {m: np.abs(compose(cut(image, alpha > 0.3, m), black) - truth).mean() for m in (False, True)}
+    errors = {m: np.abs(compose(image, alpha > 0.3, black, m) - truth).mean() for m in (False, True)}
     assert errors[True] < 0.5 * errors[False]
 
 
@@ -182,10 +186,20 @@ def test_bad_run_length_codes_are_refused_or_fit(code):
         assert rle.decode(code, (4, 5)).shape == (4, 5)
 
 
-def run(*arguments, cwd):
+def png_header(width, height):
+    """A PNG of a few bytes that says it is so large."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+def run(*arguments, cwd, **options):
     command = [sys.executable, "-m", "personseg", *map(str, arguments)]
     environment = {"PYTHONPATH": str(Path.cwd()), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
 
 
 @pytest.fixture
@@ -224,12 +238,16 @@ def test_command_writes_every_kind_and_skips_what_is_done(small, photos, tmp_pat
 def test_command_names_bad_photos_and_goes_on(small, photos, tmp_path):
     (photos / "empty.png").touch()
     (photos / "text.jpg").write_text("hello")
+    (photos / "half.jpg").write_bytes(small.pairs[0][0].read_bytes()[:1000])
+    (photos / "bomb.png").write_bytes(png_header(30_000, 30_000))
     result = run(
         "predict", photos, "-o", tmp_path / "out", "--as", "json", "-m", small.model, "--runtime", "pytorch_fp32",
         cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 1
     assert "empty.png: empty file" in result.stderr and "text.jpg: not a readable image" in result.stderr
+    assert "half.jpg: truncated or damaged image" in result.stderr
+    assert re.search(r"bomb\.png: (30000x30000 is )?more than 150000000 pixels", result.stderr)
     assert "1 written" in result.stderr and "Traceback" not in result.stderr
     facts = json.loads((tmp_path / "out" / "Привет 1.json").read_text(encoding="utf-8"))
     assert (facts["height"], facts["width"]) == (60, 48) and facts["box"] and 0 < facts["person_share"] < 1
@@ -248,6 +266,22 @@ def test_command_says_one_line(tmp_path, arguments, reason):
     result = run(*arguments, cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written_stops_with_one_line_and_leaves_nothing(small, photos, tmp_path):
+    common = ("--model", small.model, "--runtime", "pytorch_fp32")
+    (tmp_path / "taken").touch()
+    result = run("predict", photos, "-o", tmp_path / "taken", *common, cwd=tmp_path)
+    assert result.returncode == 1 and "taken" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+
+    def no_room():  # as on a full disk, no file may have a byte
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+    result = run("predict", photos, "-o", tmp_path / "out", *common, cwd=tmp_path, preexec_fn=no_room)
+    assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_two_photos_of_one_name_are_refused(tmp_path):
