@@ -118,7 +118,7 @@ VIEWS: dict[str, View] = {
 
 
 def compare(model: Path, mediapipe: Path | None, splits: Path, limit: int | None) -> pd.DataFrame:
-    """One row per view: pooled IoU and boundary IoU of our model, of it without the closer look, and of MediaPipe."""
+    """One row per view: pooled IoU, IoU per photo and boundary IoU of our model, without the closer look, of MediaPipe."""
     stems = read_split(splits)["val"][:limit]
     segmenter = Segmenter.load(model)
     peer = None if mediapipe is None else MediaPipe(mediapipe)
@@ -144,7 +144,7 @@ def compare(model: Path, mediapipe: Path | None, splits: Path, limit: int | None
         row: dict[str, object] = {"view": name, "images": len(stems)}
         for model_name, parts in scores.items():
             summary = Scores.joined(parts).summary()
-            row |= {f"{model_name}_iou": summary["iou"], f"{model_name}_boundary_iou": summary["boundary_iou"]}
+            row |= {f"{model_name}_{figure}": value for figure, value in summary.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -123,7 +123,7 @@ def _check_location(client: MlflowClient, experiment_id: str, root: Path) -> Non
 def _metrics(found: Results) -> dict[str, float | None]:
     """The figures of a finished run, named so that one chart section holds what is to be compared."""
     values: dict[str, float | None] = {}
-    for split in SPLITS:
+    for split in ("val", "test", "train"):  # MLflow's compare page opens with the first
         score = found.iou.get(split, {})
         # `val/iou` and `train/iou` are the curves; what evaluate found with the final threshold stands apart.
         values["test/iou" if split == "test" else f"{split}/iou_final"] = score.get("iou")
@@ -163,7 +163,7 @@ def _log_metrics(client: MlflowClient, run_id: str, found: Results) -> None:
         for epoch, value in zip(found.history["epoch"], found.history[column], strict=True)
     ]
     figures = [Metric(name, float(value), now, 0) for name, value in _metrics(found).items() if value is not None]
-    for batch in _batches(curves + figures, METRICS_PER_BATCH):
+    for batch in _batches(figures + curves, METRICS_PER_BATCH):
         client.log_batch(run_id, metrics=batch)
 
 
@@ -247,6 +247,13 @@ def _tags(root: Path, state: str) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
+def _name(info: RunInfo, found: Results) -> list[str]:
+    """Parts of a run's name; of an experiment of DVC its name is the last, to find it in `dvc exp show`."""
+    experiment = os.environ.get("DVC_EXP_NAME")
+    parts = [info.data_name, info.encoder, info.loss, f"IoU {found.iou['test']['iou']:.3f}"]
+    return [*parts, experiment] if experiment else parts
+
+
 def _description(info: RunInfo, found: Results) -> str:
     """The run's key figures as Markdown, for MLflow's description field."""
 
@@ -319,7 +326,7 @@ def track(root: str | Path, params: Mapping[str, Any], backends: Sequence[str], 
                 return run_id, False
             _check_location(client, experiment_id, store)
             found = results.read_results(root, backends)
-            name = f"{info.data_name} · {info.encoder} · {info.loss} · IoU {found.iou['test']['iou']:.3f}"
+            name = " · ".join(_name(info, found))
             run_id = str(client.create_run(experiment_id, tags=_tags(root, state), run_name=name).info.run_id)
             _fill(client, run_id, info, params, found)
             client.set_terminated(run_id)

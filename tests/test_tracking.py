@@ -71,7 +71,7 @@ def test_a_run_holds_everything(project: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DVC_EXP_NAME", "bold-owl")
     run_id, _ = track(project, PARAMS, BACKENDS, INFO)
     (run,) = recorded(project)
-    assert run.info.run_name == "made-up · tu-tf_efficientnet_lite0 · focal · IoU 0.957"
+    assert run.info.run_name == "made-up · tu-tf_efficientnet_lite0 · focal · IoU 0.957 · bold-owl"
     assert run.info.status == "FINISHED"
     assert run.data.params["train.loss.focal"] == "1.0" and run.data.params["data.name"] == "made-up"
     metrics = run.data.metrics
