@@ -118,7 +118,7 @@ VIEWS: dict[str, View] = {
 
 
 def compare(model: Path, mediapipe: Path | None, splits: Path, limit: int | None) -> pd.DataFrame:
-    """One row per view: pooled IoU, IoU per photo and boundary IoU of our model, without the closer look, of MediaPipe."""
+    """One row per view: IoU, pooled and per photo, and boundary IoU of our model, of it without zoom, of MediaPipe."""
     stems = read_split(splits)["val"][:limit]
     segmenter = Segmenter.load(model)
     peer = None if mediapipe is None else MediaPipe(mediapipe)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,9 +33,11 @@ from personseg.segmenter import Segmenter, read_photo, runtimes_here
 LOOPBACK = "127.0.0.1"
 PREVIEW = 1200  # px of the longer side of what the page shows; downloads have the photo's own size
 TIMED_RUNS = 20
+KEPT_S = 60  # seconds a file to download stays here
 EXAMPLES = ((3, (480, 360)), (8, (480, 360)), (12, (360, 640)), (21, (720, 540)))  # seed and size of drawn photos
 TRANSPARENT, BLURRED, COLOUR, PICTURE = "transparent", "blurred", "a colour", "a picture"
 BUTTONS: list[Any] = ["fullscreen"]  # what is shown is shrunk; the downloads are below it
+UNREADY = gr.update(value=None, interactive=False)  # of a download
 FONTS = ["system-ui", "sans-serif"]  # none from the net
 CSS = """
 .checkered img {background: repeating-conic-gradient(#ccc 0 25%, #fff 0 50%) 0 / 20px 20px}
@@ -63,7 +67,9 @@ class Demo:
             for name, loaded in runtimes_here(model)
             if not isinstance(loaded, str)
         }
-        self.folder = Path(tempfile.mkdtemp(prefix="personseg_demo_"))
+        self.busy = threading.Lock()  # a loaded network answers one at a time
+        self._folder = tempfile.TemporaryDirectory(prefix="personseg_demo_")  # gone when the process ends
+        self.folder = Path(self._folder.name)
 
     def examples(self) -> list[str]:
         """Draw photos of people who do not exist; their paths."""
@@ -75,36 +81,43 @@ class Demo:
         return paths
 
     def segment(self, photo: str | None, wish: Wish) -> tuple[Any, ...]:
-        """What the page shows of a photo: result, before and after, mask, two files to download, a line of figures."""
+        """What the page shows of a photo: result, before and after, mask, a line of figures."""
         if photo is None:
-            return None, None, None, gr.update(interactive=False), gr.update(interactive=False), ""
-        image = read_photo(photo)
-        segmenter = self.segmenters[wish.runtime]
-        network_ms, all_ms = time_network(segmenter, image, 1), time_photo(segmenter, image, 1)
-        mask = segmenter.predict(image).mask
-        start = time.perf_counter()
-        result = cut_out(image, mask, wish)
-        cut_ms = 1000 * (time.perf_counter() - start)
-        folder = Path(tempfile.mkdtemp(dir=self.folder))
-        name = Path(photo).stem
-        result_path, mask_path = folder / f"{name}_cutout.png", folder / f"{name}_mask.png"
-        Image.fromarray(result).save(result_path, compress_level=3)
-        write_mask(mask_path, mask)
-        shown = preview(result)
+            return None, None, None, ""
+        image, segmenter = read_photo(photo), self.segmenters[wish.runtime]
+        with self.busy:
+            network_ms = time_network(segmenter, image, 1)
+            start = time.perf_counter()
+            mask = segmenter.predict(image).mask
+            found = time.perf_counter()
+        shown = preview(cut_out(image, mask, wish))
+        cut_ms = 1000 * (time.perf_counter() - found)
         height, width = mask.shape
         line = (
             f"{width} x {height} px, {mask.mean():.0%} person. {segmenter.runtime_name}: network {network_ms:.1f} ms, "
-            f"photo to mask {all_ms:.1f} ms, cutting out {cut_ms:.0f} ms."
+            f"photo to mask {1000 * (found - start):.1f} ms, cutting out {cut_ms:.0f} ms."
         )
-        drawn = np.where(mask, 255, 0).astype(np.uint8)
-        return (
-            shown,
-            (preview(image), on_white(shown)),
-            preview(drawn),
-            gr.update(value=str(result_path), interactive=True),
-            gr.update(value=str(mask_path), interactive=True),
-            line,
-        )
+        return shown, (preview(image), on_white(shown)), preview(np.where(mask, 255, 0).astype(np.uint8)), line
+
+    def files(self, photo: str | None, wish: Wish) -> tuple[Any, Any]:
+        """Write what can be downloaded, result and mask at the photo's own size; updates of the two buttons.
+
+        After the page shows them: to compress a large photo takes longer than all the rest.
+        """
+        if photo is None:
+            return UNREADY, UNREADY
+        image = read_photo(photo)
+        with self.busy:
+            mask = self.segmenters[wish.runtime].predict(image).mask
+        for old in self.folder.glob("made_*"):
+            if time.time() - old.stat().st_mtime > KEPT_S:  # Gradio has its own copy by now
+                shutil.rmtree(old, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(prefix="made_", dir=self.folder))
+        paths = [folder / f"{Path(photo).stem}_{kind}.png" for kind in ("cutout", "mask")]
+        Image.fromarray(cut_out(image, mask, wish)).save(paths[0], compress_level=3)
+        write_mask(paths[1], mask)
+        result, drawn = (gr.update(value=str(path), interactive=True) for path in paths)
+        return result, drawn
 
     def time_all(self, photo: str | None) -> list[list[Any]]:
         """One row per runtime: name, median ms of the network and of photo to mask."""
@@ -113,7 +126,8 @@ class Demo:
         image = read_photo(photo)
         rows: list[list[Any]] = []
         for name, segmenter in gr.Progress().tqdm(list(self.segmenters.items()), desc="runtimes"):
-            medians = [time_network(segmenter, image, TIMED_RUNS), time_photo(segmenter, image, TIMED_RUNS)]
+            with self.busy:
+                medians = [time_network(segmenter, image, TIMED_RUNS), time_photo(segmenter, image, TIMED_RUNS)]
             rows.append([name, *(round(value, 2) for value in medians)])
         return sorted(rows, key=lambda row: float(row[1]))
 
@@ -181,17 +195,16 @@ def time_photo(segmenter: Segmenter, image: RGB, runs: int) -> float:
 def make_page(demo: Demo) -> gr.Blocks:
     """Lay the page out and join it to `demo`."""
 
-    def shown(photo: str | None, *wish: Any) -> tuple[Any, ...]:
-        try:
-            return demo.segment(photo, Wish(*wish))
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+    def told(step: Callable[..., Any]) -> Callable[..., Any]:
+        """A user's error is said on the page."""
 
-    def timed(photo: str | None) -> list[list[Any]]:
-        try:
-            return demo.time_all(photo)
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        def safe(*values: Any) -> Any:
+            try:
+                return step(*values)
+            except UserError as error:
+                raise gr.Error(str(error), print_exception=False) from None
+
+        return safe
 
     with gr.Blocks(title="personseg", delete_cache=(3600, 3600)) as page:
         gr.Markdown("# People cut out\nDrop a photo, paste one, or use the camera. Nothing leaves this machine.")
@@ -222,16 +235,31 @@ def make_page(demo: Demo) -> gr.Blocks:
                     clock = gr.Button("Time them")
                     table = gr.Dataframe(headers=["runtime", "network, ms", "photo to mask, ms"], interactive=False)
         wishes: list[Any] = [runtime, behind, colour, picture, matting]
-        outputs = [result, slider, mask, result_file, mask_file, line]
+        outputs, downloads = [result, slider, mask, line], [result_file, mask_file]
+        hidden: dict[str, Any] = {"api_visibility": "private"}
         for changed in (photo, *wishes):
-            changed.change(shown, [photo, *wishes], outputs, show_progress="minimal", api_visibility="private")
+            event = changed.change(lambda: (UNREADY, UNREADY), None, downloads, **hidden)
+            event = event.then(
+                told(lambda photo, *wish: demo.segment(photo, Wish(*wish))),
+                [photo, *wishes],
+                outputs,
+                show_progress="minimal",
+                **hidden,
+            )
+            event.success(
+                told(lambda photo, *wish: demo.files(photo, Wish(*wish))),
+                [photo, *wishes],
+                downloads,
+                show_progress="hidden",
+                **hidden,
+            )
         behind.change(
             lambda kind: (gr.update(visible=kind == COLOUR), gr.update(visible=kind == PICTURE)),
             behind,
             [colour, picture],
-            api_visibility="private",
+            **hidden,
         )
-        clock.click(timed, photo, table, api_visibility="private")
+        clock.click(told(demo.time_all), photo, table, **hidden)
     return page
 
 

@@ -65,7 +65,7 @@ def test_a_photo_is_cut_out_and_downloads_have_its_own_size(
     assert figures(page).startswith("1000 x 1500 px")
     for button, ending, mode in (("Download result", "cutout", "RGBA"), ("Download mask", "mask", "L")):
         with page.expect_download() as waiting:
-            page.get_by_role("button", name=button).click()
+            page.get_by_role("button", name=button).click()  # once it is enabled
         saved = tmp_path / f"{ending}.png"
         waiting.value.save_as(saved)
         assert waiting.value.suggested_filename == f"somebody_{ending}.png"
