@@ -89,6 +89,14 @@ def test_figures_of_the_audit_are_those_recorded():
     assert f"Of {masks} masks without a planted defect the repair changed {changed}" in page
 
 
+def test_what_a_user_waits_for_is_as_recorded():
+    page = " ".join(Path("docs/deployment.md").read_text(encoding="utf-8").split())
+    found = json.loads(Path("results/in_hands.json").read_text(encoding="utf-8"))
+    assert f"the first mask is there after {found['first_mask_s']:.1f} s" in page
+    assert f"`personseg --help` after {found['help_s']:.2f} s" in page
+    assert f"at most {found['largest_photo_bytes'] / 1e9:.1f} GB" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_target_and_script_a_page_names_exists(page):
     text, makefile = page.read_text(encoding="utf-8"), Path("Makefile").read_text(encoding="utf-8")
