@@ -12,6 +12,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from exported import SIZE, Exported, exported  # noqa: F401 (a fixture)
@@ -22,8 +23,9 @@ from PIL import Image
 
 from personseg import Segmenter, rle
 from personseg.batch import find_photos
-from personseg.cutouts import blurred, compose
+from personseg.cutouts import STRIP, blurred, compose
 from personseg.errors import UserError
+from personseg.geometry import cover
 from personseg.images import read_image, read_mask
 from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
@@ -157,6 +159,16 @@ def test_matting_takes_the_old_background_out_of_the_edge():
     black = np.zeros((1, 1, 3), np.uint8)
     errors = {m: np.abs(compose(image, alpha > 0.3, black, m) - truth).mean() for m in (False, True)}
     assert errors[True] < 0.5 * errors[False]
+
+
+@pytest.mark.parametrize("size", [(40, 70), (900, 500), (1, 1)])
+def test_a_background_made_in_strips_is_the_covering_one(size):
+    y, x = np.mgrid[: size[0], : size[1]] / max(size)
+    behind = np.dstack([200 * x, 200 * y, 100 + 50 * x]).astype(np.uint8)
+    nobody = np.zeros((STRIP + 90, 200), bool)
+    made = compose(np.zeros((*nobody.shape, 3), np.uint8), nobody, behind)
+    expected = cover(behind, *nobody.shape, cv2.INTER_LINEAR).astype(int)
+    assert np.abs(made - expected).max() <= 3
 
 
 def test_a_blurred_background_holds_nothing_of_the_person():
