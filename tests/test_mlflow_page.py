@@ -98,7 +98,7 @@ def test_two_runs_side_by_side(page: Any, store: Store) -> None:
     for text in ("IoU 0.957", "IoU 0.901"):
         page.get_by_text(text).first.wait_for()
     shot(page, "compare")
-    page.get_by_text("Show diff only").last.click()  # of the metrics
+    page.get_by_text("Show diff only").nth(1).click()  # params, metrics, tags
     page.get_by_text("test/iou", exact=True).first.wait_for()
     for value in ("0.957", "0.901"):
         page.get_by_text(re.compile(rf"^{value}\d*$")).first.wait_for()
