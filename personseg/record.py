@@ -94,6 +94,8 @@ def _render(root: Path, folder: Path, params: Mapping[str, Any]) -> None:
         raise UserError(f"{root / 'params.yaml'}: {error} is missing; restore it from git") from None
     found, ablation = read_results(root, backends), folder / "ablation.csv"
     table = read_table(ablation) if ablation.is_file() else None
+    if table is not None and "val_iou" not in table:
+        raise UserError(f"{ablation.name}: no table of benchmarks.ablation; move it away or make it anew")
     render(found, options, folder / "report.html", folder / "report.md", photos=False, ablation=table)
 
 

@@ -23,6 +23,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_another_table_under_the_name_of_the_variants_is_refused(project, tmp_path):
+    target = tmp_path / "results"
+    target.mkdir()
+    (target / "ablation.csv").write_text("kept\n")
+    with pytest.raises(UserError, match=r"ablation\.csv"):
+        record(project, target)
+    assert [path.name for path in target.iterdir()] == ["ablation.csv"]
+
+
 def test_record_holds_the_figures_and_no_picture(project: Path, tmp_path: Path) -> None:
     target = tmp_path / "results/made-up"
     record(project, target)
@@ -47,14 +56,14 @@ def test_what_is_not_its_own_is_kept(project: Path, tmp_path: Path) -> None:
     target = tmp_path / "results"
     (target / "peers").mkdir(parents=True)
     (target / "peers/notes.txt").write_text("kept")
-    (target / "ablation.csv").write_text("kept")
+    (target / "cleaning.csv").write_text("kept")
     (target / "training_cost.json").write_text("{}")
     (target / "metrics").mkdir()
     (target / "metrics/peers.json").write_text('{"ours": 1}')
     (target / "metrics/old.json").write_text("{}")
     record(project, target)
     record(project, target)
-    assert (target / "ablation.csv").read_text() == (target / "peers/notes.txt").read_text() == "kept"
+    assert (target / "cleaning.csv").read_text() == (target / "peers/notes.txt").read_text() == "kept"
     assert (target / "metrics/peers.json").read_text() == '{"ours": 1}'
     assert not (target / "metrics/old.json").exists()
     readme = (target / "README.md").read_text()

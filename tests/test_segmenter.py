@@ -287,10 +287,10 @@ def test_an_output_that_cannot_be_written_stops_with_one_line_and_leaves_nothing
     assert result.returncode == 1 and "taken" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
 
-    def no_room():  # as on a full disk, no file may have a byte
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    def no_room():  # as on a full disk, a file ends after so many bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
-    result = run("predict", photos, "-o", tmp_path / "out", *common, cwd=tmp_path, preexec_fn=no_room)
+    result = run("predict", photos, "-o", tmp_path / "out", "--as", "cutout", *common, cwd=tmp_path, preexec_fn=no_room)
     assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in result.stderr
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
