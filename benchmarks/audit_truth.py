@@ -23,7 +23,7 @@ from personseg.filtering import filter_masks
 from personseg.folds import out_of_fold
 from personseg.planted import score_planted
 from personseg.resume import fingerprint, resume_folder
-from personseg.sample import generate
+from personseg.sample.generate import generate
 from stages.params import load_params
 
 

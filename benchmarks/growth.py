@@ -31,7 +31,7 @@ from personseg.filtering import filter_masks
 from personseg.images import read_image, read_mask, write_image
 from personseg.parallel import parallel_map
 from personseg.probability import write_probability
-from personseg.sample import generate
+from personseg.sample.generate import generate
 from personseg.sources import fetch
 from personseg.splitting import split
 from stages.common import PeakMemory

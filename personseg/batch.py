@@ -21,7 +21,8 @@ from personseg.errors import UserError
 from personseg.files import atomic_path, natural_key
 from personseg.images import RGB, write_image, write_mask
 from personseg.model_config import check_weights, read_config
-from personseg.segmenter import STRIP, Segmentation, Segmenter, read_photo, runtimes_here
+from personseg.segmenter import Segmentation, Segmenter, read_photo, runtimes_here
+from personseg.strips import strips
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
@@ -102,9 +103,9 @@ def read_background(text: str) -> RGB | str | None:
 def overlay(image: RGB, found: Segmentation) -> RGB:
     """Tint the person green on a copy of the photo."""
     result = image.copy()
-    for top in range(0, len(image), STRIP):
-        rows, mask = result[top : top + STRIP], found.mask[top : top + STRIP]
-        rows[mask] = (0.55 * rows[mask] + 0.45 * OVERLAY).astype(np.uint8)
+    for rows in strips(len(image)):
+        pixels, mask = result[rows], found.mask[rows]
+        pixels[mask] = (0.55 * pixels[mask] + 0.45 * OVERLAY).astype(np.uint8)
     return result
 
 

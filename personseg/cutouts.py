@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personseg.images import RGB, Mask
+from personseg.strips import strips
 
 MATTING_SIZE = 640  # px of the longer side at which alpha is solved for; larger photos take it enlarged
 BAND = 0.015  # of the longer side: half the width of the strip along the contour whose alpha is unknown
-STRIP = 256  # rows of a large photo worked on at a time
 BLUR = 0.02  # of the longer side: sigma of a blurred background
 
 
@@ -70,25 +70,26 @@ def compose(image: RGB, mask: Mask, background: NDArray[np.uint8], matting: bool
     alpha, colours = _foreground(image, mask, matting)
     # In strips: a float copy of a large photo, or a background enlarged to it, would not fit beside it.
     result = np.empty((height, width, 3), np.uint8)
-    for top in range(0, height, STRIP):
-        rows = slice(top, min(top + STRIP, height))
+    for rows in strips(height):
         share = alpha[rows, :, None].astype(np.float32) / 255
-        mixed = share * colours[rows] + (1 - share) * _covering(background, height, width, top, rows.stop - top)
+        mixed = share * colours[rows] + (1 - share) * _covering(background, height, width, rows)
         result[rows] = mixed.round().astype(np.uint8)
     return result
 
 
-def _covering(background: NDArray[np.uint8], height: int, width: int, top: int, rows: int) -> RGB:
+def _covering(background: NDArray[np.uint8], height: int, width: int, rows: slice) -> RGB:
     """Some rows of what `geometry.cover` would make of a background."""
     scale = max(height / background.shape[0], width / background.shape[1])
     left_out = [
         (length * scale - wanted) / 2 for length, wanted in zip(background.shape, (height, width), strict=False)
     ]
     # From a pixel of the result to one of the background; their centres lie at .5.
-    shift = [(start + out + 0.5) / scale - 0.5 for start, out in zip((top, 0), left_out, strict=True)]
+    shift = [(start + out + 0.5) / scale - 0.5 for start, out in zip((rows.start, 0), left_out, strict=True)]
     inverse = np.array([[1 / scale, 0, shift[1]], [0, 1 / scale, shift[0]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    strip = cv2.warpAffine(background, inverse, (width, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    strip = cv2.warpAffine(
+        background, inverse, (width, rows.stop - rows.start), flags=flags, borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(strip, np.uint8)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
-import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
+from personseg.benchmark import Protocol, repeat, time_runs
 from personseg.cutouts import blurred, compose, cut
 from personseg.errors import UserError
 from personseg.geometry import letterbox
 from personseg.images import RGB, Mask, write_image, write_mask
 from personseg.model_config import read_config
 from personseg.sample.photo import draw_pair
-from personseg.segmenter import Segmenter, read_photo, runtimes_here
+from personseg.segmenter import Segmenter, cores, read_photo, runtimes_here
 
 LOOPBACK = "127.0.0.1"
 PREVIEW = 1200  # px of the longer side of what the page shows; downloads have the photo's own size
@@ -56,6 +58,16 @@ class Wish:
     matting: bool
 
 
+@dataclass(frozen=True)
+class Found:
+    """A photo (uint8 RGB HxWx3), its mask (bool HxW), and what that took: the network alone, and photo to mask."""
+
+    image: RGB
+    mask: Mask
+    network_ms: float
+    mask_ms: float
+
+
 class Demo:
     """A model on every runtime that this machine has for it, and the files of the page."""
 
@@ -68,6 +80,7 @@ class Demo:
             if not isinstance(loaded, str)
         }
         self.busy = threading.Lock()  # a loaded network answers one at a time
+        self.find = lru_cache(maxsize=1)(self._find)  # of one photo several things are asked in a row
         self._folder = tempfile.TemporaryDirectory(prefix="personseg_demo_")  # gone when the process ends
         self.folder = Path(self._folder.name)
 
@@ -80,24 +93,30 @@ class Demo:
             paths.append(str(path))
         return paths
 
-    def segment(self, photo: str | None, wish: Wish) -> tuple[Any, ...]:
-        """What the page shows of a photo: result, before and after, mask, a line of figures."""
-        if photo is None:
-            return None, None, None, ""
-        image, segmenter = read_photo(photo), self.segmenters[wish.runtime]
+    def _find(self, photo: str, runtime: str) -> Found:
+        image, segmenter = read_photo(photo), self.segmenters[runtime]
         with self.busy:
             network_ms = time_network(segmenter, image, 1)
             start = time.perf_counter()
             mask = segmenter.predict(image).mask
-            found = time.perf_counter()
-        shown = preview(cut_out(image, mask, wish))
-        cut_ms = 1000 * (time.perf_counter() - found)
-        height, width = mask.shape
+        return Found(image, mask, network_ms, 1000 * (time.perf_counter() - start))
+
+    def segment(self, photo: str | None, wish: Wish) -> tuple[Any, ...]:
+        """What the page shows of a photo: result, before and after, mask, a line of figures."""
+        if photo is None:
+            return None, None, None, ""
+        found = self.find(photo, wish.runtime)
+        start = time.perf_counter()
+        shown = preview(cut_out(found.image, found.mask, wish))
+        cut_ms = 1000 * (time.perf_counter() - start)
+        height, width = found.mask.shape
         line = (
-            f"{width} x {height} px, {mask.mean():.0%} person. {segmenter.runtime_name}: network {network_ms:.1f} ms, "
-            f"photo to mask {1000 * (found - start):.1f} ms, cutting out {cut_ms:.0f} ms."
+            f"{width} x {height} px, {found.mask.mean():.0%} person. "
+            f"{wish.runtime}: network {found.network_ms:.1f} ms, photo to mask {found.mask_ms:.1f} ms, "
+            f"cutting out {cut_ms:.0f} ms."
         )
-        return shown, (preview(image), on_white(shown)), preview(np.where(mask, 255, 0).astype(np.uint8)), line
+        mask = preview(np.where(found.mask, 255, 0).astype(np.uint8))
+        return shown, (preview(found.image), on_white(shown)), mask, line
 
     def files(self, photo: str | None, wish: Wish) -> tuple[Any, Any]:
         """Write what can be downloaded, result and mask at the photo's own size; updates of the two buttons.
@@ -106,16 +125,14 @@ class Demo:
         """
         if photo is None:
             return UNREADY, UNREADY
-        image = read_photo(photo)
-        with self.busy:
-            mask = self.segmenters[wish.runtime].predict(image).mask
+        found = self.find(photo, wish.runtime)
         for old in self.folder.glob("made_*"):
             if time.time() - old.stat().st_mtime > KEPT_S:  # Gradio has its own copy by now
                 shutil.rmtree(old, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix="made_", dir=self.folder))
         paths = [folder / f"{Path(photo).stem}_{kind}.png" for kind in ("cutout", "mask")]
-        Image.fromarray(cut_out(image, mask, wish)).save(paths[0], compress_level=3)
-        write_mask(paths[1], mask)
+        Image.fromarray(cut_out(found.image, found.mask, wish)).save(paths[0], compress_level=3)
+        write_mask(paths[1], found.mask)
         result, drawn = (gr.update(value=str(path), interactive=True) for path in paths)
         return result, drawn
 
@@ -171,25 +188,25 @@ def preview(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _median_ms(step: Callable[[], object], runs: int) -> float:
-    step()  # warm-up
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return 1000 * statistics.median(seconds)
+def _protocol(runs: int) -> Protocol:
+    return Protocol(runs, warmup_runs=1, warmup_s=0, max_seconds=math.inf, threads=cores())
 
 
 def time_network(segmenter: Segmenter, image: RGB, runs: int) -> float:
     """Median ms of the network alone on a photo (uint8 RGB HxWx3)."""
     small = letterbox(image, segmenter.config.input_size)[0][None]
-    return _median_ms(lambda: segmenter.runtime.infer(small), runs)
+    return 1000 * float(time_runs(segmenter.runtime, small, _protocol(runs))["seconds"].median())
 
 
 def time_photo(segmenter: Segmenter, image: RGB, runs: int) -> float:
     """Median ms from a decoded photo to the finished mask."""
-    return _median_ms(lambda: segmenter.predict(image), runs)
+
+    def step() -> float:
+        start = time.perf_counter()
+        segmenter.predict(image)
+        return time.perf_counter() - start
+
+    return 1000 * float(np.median(repeat(step, _protocol(runs), time.perf_counter)))
 
 
 def make_page(demo: Demo) -> gr.Blocks:

@@ -27,6 +27,7 @@ from personseg.images import RGB, Mask, open_supplied, to_rgb
 from personseg.model_config import ModelConfig, check_weights, read_config
 from personseg.postprocess import finish
 from personseg.runtimes import BACKENDS, MANIFEST_FILE, Runtime, Unavailable, make_runtime
+from personseg.strips import strips
 from personseg.zoom import Window, windows
 
 Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
@@ -36,7 +37,6 @@ MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
 # Without a GPU TensorRT is not even asked: its module brings PyTorch, a second and 400 MB.
 PREFERENCE = ("openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
 PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")
-STRIP = 512  # rows of a large photo worked on at a time
 SMOOTHING = 0.8  # of what is unsure in a video's frame, taken from the frame before
 WHOLE: Window = (slice(None), slice(None))
 BATCH = 8  # photos at most, and
@@ -230,9 +230,8 @@ def _pixels(image: Image.Image) -> RGB:
     if image.mode != "RGB":
         return to_rgb(image)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top in range(0, image.height, STRIP):
-        bottom = min(top + STRIP, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    for rows in strips(image.height):
+        pixels[rows] = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
     return pixels
 
 

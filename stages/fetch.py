@@ -11,7 +11,7 @@ OUT = Path("data/raw")
 
 def main(params: Params) -> None:
     if params.data.source == SAMPLE:
-        from personseg.sample import generate
+        from personseg.sample.generate import generate
 
         with fresh_folder(OUT) as folder:
             generate(folder, params.sample.count, params.sample.seed, params.sample.defect_fraction)

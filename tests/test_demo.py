@@ -17,6 +17,7 @@ from personseg.demo import PREVIEW, TRANSPARENT, Demo, Wish, cut_out, preview, r
 from personseg.errors import UserError
 from personseg.model import build_model, save_model
 from personseg.model_config import ModelConfig
+from personseg.segmenter import Segmenter
 from tests.browser import browser
 from tests.networks import architecture
 
@@ -120,6 +121,25 @@ def test_an_unreadable_photo_is_one_line(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no photo yet"):
         demo.time_all(None)
     assert demo.segment(None, wish)[0] is None
+
+
+def test_a_photo_is_segmented_once_for_all_that_is_asked_of_it(
+    model: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = Demo(model)
+    looks: list[str] = []
+    predict = Segmenter.predict
+
+    def counted(self: Segmenter, image: Any) -> Any:
+        looks.append(self.runtime_name)
+        return predict(self, image)
+
+    monkeypatch.setattr(Segmenter, "predict", counted)
+    other = Wish("pytorch_fp32", "blurred", "#000000", None, False)
+    shown = demo.segment(str(photo), Wish("pytorch_fp32", TRANSPARENT, "#000000", None, False))
+    assert not np.array_equal(demo.segment(str(photo), other)[0], shown[0][..., :3])
+    demo.files(str(photo), other)
+    assert looks == ["pytorch_fp32"]
 
 
 def test_backgrounds(tmp_path: Path) -> None:

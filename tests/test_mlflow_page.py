@@ -25,7 +25,7 @@ from personseg.registry import registered_name
 from personseg.tracking import track
 from tests.browser import browser
 from tests.finished import BACKENDS, PARAMS, write_finished
-from tests.test_tracking import INFO, change_lock
+from tests.tracked import INFO, change_lock, set_iou
 
 SHOTS = os.environ.get("PERSONSEG_SHOTS")  # a folder: screenshots are left there, to be looked at
 
@@ -45,9 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         patch.setenv("DVC_ROOT", str(root))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         runs = [track(root, PARAMS, BACKENDS, INFO)[0]]
-        scores = json.loads((root / "metrics/iou.json").read_text())
-        scores["test"]["iou"], scores["val"]["iou"] = 0.9012, 0.9
-        (root / "metrics/iou.json").write_text(json.dumps(scores))
+        set_iou(root, test=0.9012, val=0.9)
         change_lock(root)
         runs.append(track(root, PARAMS, BACKENDS, INFO)[0])
         with tracking._client(root) as client:

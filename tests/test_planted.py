@@ -13,7 +13,7 @@ from personseg.files import write_table
 from personseg.filtering import filter_masks
 from personseg.images import Mask, write_image, write_mask
 from personseg.planted import Piece, Tally, _repair_scores, match, planted_pieces, score_planted
-from personseg.sample import COLUMNS
+from personseg.sample.defects import COLUMNS
 from tests.figures import LIMITS, disc, person, write_folds
 
 SHAPE = (100, 100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -21,7 +20,7 @@ from personseg.segmenter import Segmenter
 from personseg.tracking import track
 from tests.finished import BACKENDS, PARAMS
 from tests.networks import architecture
-from tests.test_tracking import INFO, change_lock, empty_store, project
+from tests.tracked import INFO, change_lock, empty_store, project, set_iou
 
 __all__ = ["empty_store", "project"]  # fixtures
 NAME = registered_name("made-up")
@@ -33,13 +32,6 @@ def aliases(root: Path) -> dict[str, str]:
     return {alias: str(number) for alias, number in found.items()}
 
 
-def set_val_iou(root: Path, value: float) -> None:
-    path = root / "metrics/iou.json"
-    scores = json.loads(path.read_text())
-    scores["val"]["iou"] = value
-    path.write_text(json.dumps(scores))
-
-
 def record(root: Path) -> str:
     return track(root, PARAMS, BACKENDS, INFO)[0]
 
@@ -47,7 +39,7 @@ def record(root: Path) -> str:
 def test_best_is_chosen_by_val_and_newest_by_time(project: Path) -> None:
     record(project)
     assert aliases(project) == {NEWEST: "1", BEST: "1"}
-    set_val_iou(project, 0.5)
+    set_iou(project, val=0.5)
     change_lock(project)
     second = record(project)
     assert aliases(project) == {NEWEST: "2", BEST: "1"}

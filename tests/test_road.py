@@ -16,7 +16,7 @@ CANNOT_CHANGE_OUTPUTS = {"personseg/errors.py", "personseg/__init__.py", "stages
 
 
 def imports(path: Path) -> set[Path]:
-    """Files of this project that `path` imports, at the top or inside functions."""
+    """Files of this project that `path` imports, at the top or inside functions, packages around them included."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
@@ -28,7 +28,13 @@ def imports(path: Path) -> set[Path]:
             place = Path(*name.split("."))
             if name.split(".")[0] in ("personseg", "stages"):
                 found |= {p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()}
+                found |= {p for around in place.parents if runs_code(p := around / "__init__.py")}
     return found
+
+
+def runs_code(path: Path) -> bool:
+    """Whether a package has more than a docstring."""
+    return path.is_file() and len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
 
 
 def closure(path: Path) -> set[Path]:

@@ -10,7 +10,8 @@ import pytest
 from personseg.errors import UserError
 from personseg.files import read_table, sha256_file
 from personseg.images import Mask, read_image, read_mask
-from personseg.sample import COLUMNS, KINDS, generate, rim_size
+from personseg.sample.defects import COLUMNS, KINDS, rim_size
+from personseg.sample.generate import generate
 
 COUNT = 24  # from here on two processes are used
 

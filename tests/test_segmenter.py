@@ -23,13 +23,14 @@ from PIL import Image
 
 from personseg import Segmenter, rle
 from personseg.batch import find_photos
-from personseg.cutouts import STRIP, blurred, compose
+from personseg.cutouts import blurred, compose
 from personseg.errors import UserError
 from personseg.geometry import cover
 from personseg.images import read_image, read_mask
 from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
 from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU
+from personseg.strips import STRIP, strips
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,13 @@ def test_matting_takes_the_old_background_out_of_the_edge():
     black = np.zeros((1, 1, 3), np.uint8)
     errors = {m: np.abs(compose(image, alpha > 0.3, black, m) - truth).mean() for m in (False, True)}
     assert errors[True] < 0.5 * errors[False]
+
+
+@pytest.mark.parametrize("height", [1, STRIP, STRIP + 1, 3 * STRIP - 1])
+def test_strips_are_all_rows_once_and_in_order(height):
+    found = list(strips(height))
+    assert [row for rows in found for row in range(height)[rows]] == list(range(height))
+    assert all(rows.stop <= height and rows.stop - rows.start <= STRIP for rows in found)
 
 
 @pytest.mark.parametrize("size", [(40, 70), (900, 500), (1, 1)])

@@ -15,40 +15,17 @@ import yaml
 
 from personseg import tracking
 from personseg.errors import UserError
-from personseg.tracking import COMPLETE, FINGERPRINT, RunInfo, fingerprint, track
+from personseg.tracking import COMPLETE, FINGERPRINT, fingerprint, track
 from tests.finished import BACKENDS, PARAMS, write_finished
+from tests.tracked import INFO, change_lock, empty_store, project
 
-INFO = RunInfo("personseg", "made-up", "tu-tf_efficientnet_lite0", "focal")
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database MLflow has just set up: that takes seconds, so it is done once and copied."""
-    root = tmp_path_factory.mktemp("store")
-    with tracking._client(root) as client:
-        client.search_experiments()
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def project(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    root = write_finished(tmp_path / "a project")
-    shutil.copy(empty_store, root / "mlflow.db")
-    monkeypatch.setenv("DVC_ROOT", str(root))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return root
+__all__ = ["empty_store", "project"]  # fixtures
 
 
 def recorded(root: Path) -> list[Any]:
     with tracking._client(root) as client:
         experiment = client.get_experiment_by_name("personseg")
         return list(client.search_runs([experiment.experiment_id])) if experiment else []
-
-
-def change_lock(root: Path) -> None:
-    lock = yaml.safe_load((root / "dvc.lock").read_text())
-    lock["stages"]["train"]["outs"][0]["md5"] = "f" * 32
-    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
 
 
 def test_a_state_is_recorded_once(project: Path) -> None:
