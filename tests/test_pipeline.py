@@ -1,5 +1,6 @@
 """The real dvc.yaml and the real params.yaml, shrunk, from nothing to the report and MLflow."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -72,9 +73,15 @@ def clone(folder):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
     run(folder, "git", "init", "-q")
-    run(folder, "git", "add", "-A")
-    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "start")
+    for key, value in {"user.name": "t", "user.email": "t@example.com"}.items():
+        run(folder, "git", "config", key, value)
+    commit(folder)
     return folder
+
+
+def commit(folder):
+    run(folder, "git", "add", "-A")
+    run(folder, "git", "commit", "-qm", "as it is")
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +176,56 @@ def test_trained_again_the_digits_are_the_same(project):
     assert read(project, "models/person/config.json")["sha256"] == weights
     run(project, "dvc", "repro", "--force", "--single-item", "evaluate")
     assert {name: (project / name).read_bytes() for name in before} == before
+
+
+@pytest.fixture(scope="module")
+def experiments(project):
+    """One run at once, two queued and run side by side by two workers, as docs/experiments.md says."""
+    commit(project)
+    run(project, "dvc", "exp", "run", "-n", "slower", "-S", "train.learning_rate=0.001")
+    run(project, "git", "checkout", "-q", "--", ".")
+    run(project, "dvc", "checkout")
+    for name, override in (("no-dice", "train.loss.dice=0"), ("longer", "train.epochs=2")):
+        run(project, "dvc", "exp", "run", "--queue", "-n", name, "-S", override)
+    try:
+        run(project, "dvc", "queue", "start", "--jobs", "2")
+        deadline = time.monotonic() + 900
+        while (states := queue(project)) != {"no-dice": "Success", "longer": "Success"}:
+            assert "Failed" not in states.values(), run(project, "dvc", "queue", "logs", "longer", check=False).stdout
+            assert time.monotonic() < deadline, states
+            time.sleep(2)
+    finally:
+        run(project, "dvc", "queue", "stop", "--kill", check=False)
+    return project
+
+
+def queue(folder):
+    """State of each queued experiment, by name."""
+    lines = [line.split() for line in run(folder, "dvc", "queue", "status").stdout.splitlines()]
+    return {words[1]: words[-1] for words in lines if len(words) > 3 and words[1] in ("no-dice", "longer")}
+
+
+def test_experiments_stand_in_dvcs_table_and_in_mlflow(experiments):
+    table = run(experiments, "make", "--no-print-directory", "STAMP=", "experiments").stdout
+    for word in ("slower", "no-dice", "longer", "val.iou", "train.learning_rate", "train.loss.dice", "train.epochs"):
+        assert word in table
+    assert max(map(len, table.splitlines())) < 200
+    names = [found.info.run_name.split(" · ") for found in mlflow_runs(experiments)]
+    assert sorted(name[-1] for name in names if len(name) == 5) == ["longer", "no-dice", "slower"]
+    assert len(names) == 4
+
+
+def test_an_experiment_can_be_taken_over_and_compared(experiments):
+    run(experiments, "dvc", "exp", "apply", "longer")
+    assert yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["train"]["epochs"] == 2
+    assert len(pd.read_csv(experiments / "plots/history.csv")) == 2
+    sha256 = hashlib.sha256((experiments / "models/person/model.safetensors").read_bytes()).hexdigest()
+    assert read(experiments, "models/person/config.json")["sha256"] == sha256
+    changes = run(experiments, "dvc", "metrics", "diff").stdout
+    assert "val.iou" in changes and "metrics/iou.json" in changes
+    run(experiments, "dvc", "plots", "diff", "--out", "compared")
+    assert (experiments / "compared/index.html").stat().st_size > 10_000
+    assert "stages." not in run(experiments, "dvc", "repro", "evaluate").stdout  # what was taken over is whole
 
 
 def one_error_line(done):

@@ -27,18 +27,41 @@ def tables(text):
 
 
 def test_both_tables_are_those_of_the_recorded_report():
-    recorded = tables((RESULTS / "report.md").read_text(encoding="utf-8"))
-    assert len(recorded) > 12
-    assert tables(README) == recorded
+    report = tables((RESULTS / "report.md").read_text(encoding="utf-8"))
+    assert len(report) > 12
+    assert tables(README) == report
+
+
+def recorded(name):
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def test_what_stands_around_the_tables_is_recorded():
+    text, costs, training = " ".join(README.split()), recorded("costs.json"), recorded("training_cost.json")
+    minutes = costs["total_seconds"] / 60, costs["stages"]["train"]["seconds"] / 60
+    assert "{:.0f} minutes in all, {:.0f} of them training".format(*minutes) in text
+    assert "The split here is {train} / {val} / {test} (".format(**recorded("metrics/split.json")) in text
+    ratios = training["ratio"], training["freed_memory_kept"]["ratio"]
+    steps = re.search(r"costs 1/(\d+) per photo .* which our training does, 1/(\d+),", text)
+    assert [int(step) for step in steps.groups()] == [round(1 / ratio) for ratio in ratios]
+
+
+def test_the_photo_that_costs_most_is_the_one_named():
+    text, rows = " ".join(README.split()), pd.read_csv(RESULTS / "data/evaluation/images.csv", dtype={"stem": str})
+    rows = rows[rows["split"] == "test"].set_index("stem")
+    worst = rows["iou"].idxmin()
+    others = rows.drop(worst)[["tp", "fp", "fn"]].sum()
+    assert f"on {worst} the network" in text and f"(IoU {rows['iou'][worst]:.2f})" in text
+    assert f"without it test would be {others['tp'] / others.sum():.4f}" in text
 
 
 def test_third_table_is_that_of_the_recorded_trainings():
     lines = README.split("Table 3.", 1)[1].split("|---|", 1)[1].splitlines()[1:]
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
-    recorded = pd.read_csv(RESULTS / "cleaning.csv")
-    assert [row[0] for row in shown] == list(recorded["variant"].unique())
+    trained = pd.read_csv(RESULTS / "cleaning.csv")
+    assert [row[0] for row in shown] == list(trained["variant"].unique())
     for name, photos, *scores, seeds in shown:
-        rows = recorded[recorded["variant"] == name]
+        rows = trained[trained["variant"] == name]
         columns = ("test_iou", "test_iou_imagewise", "test_boundary_iou")
         assert scores == [f"{rows[column].mean():.4f}" for column in columns] and set(rows["photos"]) == {int(photos)}
         assert seeds == " / ".join(f"{value:.4f}" for value in rows["test_iou"])
@@ -46,7 +69,7 @@ def test_third_table_is_that_of_the_recorded_trainings():
 
 def test_figures_beside_the_peer_are_those_recorded():
     text = " ".join(README.split())
-    peers = json.loads((RESULTS / "metrics/peers.json").read_text(encoding="utf-8"))
+    peers = recorded("metrics/peers.json")
     ours, theirs = peers["ours"], peers["mediapipe"]
     lead, edge = peers["difference"]["test"]["iou"], peers["difference"]["test"]["boundary_iou"]
     assert (
