@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from personseg.duplicates import duplicate_groups
@@ -14,11 +14,20 @@ from personseg.files import fresh_folder, natural_key, read_table, write_table
 from personseg.splits import NAMES
 
 
-def assign(groups: Sequence[Sequence[int]], val: int, test: int, seed: int) -> dict[str, list[int]]:
-    """Deal shuffled groups: whole groups to test until it holds `test` items, to val until `val`, rest to train."""
+def assign(
+    groups: Sequence[Sequence[int]], stems: Sequence[str], val: int, test: int, seed: int
+) -> dict[str, list[int]]:
+    """Deal groups (indices into `stems`) whole: to test until it holds `test`, to val until `val`, the rest to train.
+
+    The order is that of a hash of the seed and a group's first stem. So a pair more or less, as cleaning keeps it or
+    not, moves only groups at the borders between the lists, where a shuffle would deal all of them anew.
+    """
+
+    def rank(members: Sequence[int]) -> bytes:
+        return hashlib.sha256(f"{seed} {stems[members[0]]}".encode()).digest()
+
     sides: dict[str, list[int]] = {name: [] for name in NAMES}
-    for position in np.random.default_rng(seed).permutation(len(groups)):
-        members = groups[position]
+    for members in sorted(groups, key=rank):
         if len(sides["test"]) + len(members) <= test:
             side = "test"
         elif len(sides["val"]) + len(members) <= val:
@@ -47,7 +56,7 @@ def split(
         )
     photos = [clean / "images" / f"{stem}.jpg" for stem in stems]
     groups = duplicate_groups(photos, distance, workers)
-    sides = assign(groups, val, test, seed)
+    sides = assign(groups, stems, val, test, seed)
     if empty := [name for name in NAMES if not sides[name]]:
         raise UserError(
             f"split: {empty[0]} would be empty: groups of near-duplicates are larger than it; add other photos,"
