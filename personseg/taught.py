@@ -23,10 +23,13 @@ class Taught:
     unlabelled: list[str]
 
 
+SELF = "self"  # teacher.model: a teacher that stage teach trains itself
+
+
 def describe_teacher(model: str | None) -> dict[str, Any]:
     """What tells one teacher from another; UserError if it is the model that is about to be made."""
-    if model is None:
-        return {"model": None}
+    if model is None or model == SELF:
+        return {"model": model}
     folder = Path(model)
     if folder.resolve() in (Path("models/person").resolve(), Path("models/trained").resolve()):
         raise UserError(f"teacher.model: {model} is what the training will replace; copy it, say to models/teacher")

@@ -27,7 +27,10 @@ from personseg.augment import build_augmentation
 from personseg.cpu import float32_depthwise, keep_freed_memory
 from personseg.dataset import EpochSampler, PairDataset
 from personseg.losses import WeightedLoss
+from personseg.model import build_model
+from personseg.model_config import ModelConfig
 from personseg.taught import Taught
+from personseg.weights import normalisation
 
 HISTORY_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "train_iou", "val_iou"]
 
@@ -180,6 +183,27 @@ def make_loaders(
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's generators."""
     L.seed_everything(seed, workers=False, verbose=False)
+
+
+def train_model(
+    model: Mapping[str, Any],
+    train: Mapping[str, Any],
+    folder: Path,
+    stems: Mapping[str, Sequence[str]],
+    state: Path,
+    taught: Taught | None = None,
+) -> tuple[nn.Module, ModelConfig, pd.DataFrame, int]:
+    """Build the network of section `model` and train it; return it, its configuration, history and best epoch.
+
+    See `train_network` for the rest.
+    """
+    architecture = {key: value for key, value in model.items() if key not in ("weights", "input_size")}
+    architecture["mean"], architecture["std"] = normalisation(model["encoder"])
+    config = ModelConfig(architecture=architecture, input_size=(model["input_size"][0], model["input_size"][1]))
+    seed_everything(train["seed"])  # the decoder starts from random weights
+    network = build_model(architecture, model["weights"])
+    network, history, best = train_network(network, folder, stems, config.input_size, train, state, taught=taught)
+    return network, config, history, best
 
 
 def train_network(

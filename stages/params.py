@@ -174,6 +174,7 @@ class Augment(Section):
 
 class Teacher(Section):
     model: str | None
+    epochs: Positive
     unlabelled: bool
     weight: Probability
     workers: Positive

@@ -2,7 +2,7 @@
 
 from personseg.files import write_json
 from personseg.sources import describe_source, resolve
-from personseg.taught import describe_teacher
+from personseg.taught import SELF, describe_teacher
 from stages.common import Params, run
 
 
@@ -10,7 +10,7 @@ def main(params: Params) -> None:
     description = describe_source(resolve(params.data.source), params.data.sha256)
     write_json("data/source.json", description)
     teacher = params.teacher.model
-    write_json("data/teacher.json", describe_teacher(teacher and resolve(teacher)))
+    write_json("data/teacher.json", describe_teacher(teacher if teacher in (None, SELF) else resolve(teacher)))
 
 
 if __name__ == "__main__":

@@ -1,26 +1,44 @@
-"""teach: a finished model's soft masks for the training, if params name one."""
+"""teach: a teacher's soft masks for the training, if params name one: a finished model, or one trained here."""
 
 from pathlib import Path
 
+from personseg.resume import fingerprint, resume_folder
 from personseg.sources import resolve
 from personseg.splits import read_split
-from personseg.teaching import teach
+from personseg.taught import SELF
+from personseg.teaching import photos_without_masks, teach
 from stages.common import Params, run
+
+CLEAN, SPLITS, JPG, UNLABELLED = Path("data/clean"), Path("data/splits"), Path("data/jpg"), Path("data/raw/unlabelled")
 
 
 def main(params: Params) -> None:
-    section = params.teacher
-    teach(
-        section.model and resolve(section.model),
-        read_split(Path("data/splits")),
-        Path("data/clean"),
-        Path("data/raw/unlabelled"),
-        Path("data/taught"),
-        params.convert.jpeg_quality,
-        round(params.convert.max_megapixels * 1e6),
-        params.split.hash_distance,
-        section.workers,
-    )
+    section, stems = params.teacher, read_split(SPLITS)
+    model, train = params.model.model_dump(), {**params.train.model_dump(), "epochs": section.epochs}
+    mark = fingerprint([model, train], [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv"))])
+    with resume_folder(Path(".resume/teach"), mark) as state:
+        teacher = None
+        if section.model == SELF:
+            from personseg.training import train_model  # Lightning takes seconds
+
+            network, config, _, _ = train_model(model, train, CLEAN, stems, state)
+            teacher = network, config.input_size
+        elif section.model is not None:
+            from personseg.model import load_model
+
+            network, config = load_model(resolve(section.model))
+            teacher = network, config.input_size
+        teach(
+            teacher,
+            stems,
+            CLEAN,
+            photos_without_masks(UNLABELLED, JPG, CLEAN / "manifest.csv"),
+            Path("data/taught"),
+            params.convert.jpeg_quality,
+            round(params.convert.max_megapixels * 1e6),
+            params.split.hash_distance,
+            section.workers,
+        )
 
 
 if __name__ == "__main__":

@@ -3,35 +3,24 @@
 from pathlib import Path
 
 from personseg.files import write_json, write_table
-from personseg.model import build_model, save_model
-from personseg.model_config import ModelConfig
+from personseg.model import save_model
 from personseg.resume import fingerprint, resume_folder
 from personseg.splits import read_split
 from personseg.taught import read_taught
-from personseg.training import seed_everything, train_network
-from personseg.weights import normalisation
+from personseg.training import train_model
 from stages.common import Params, run
 
 CLEAN, SPLITS, TAUGHT = Path("data/clean"), Path("data/splits"), Path("data/taught")
 
 
 def main(params: Params) -> None:
-    section = params.model
-    architecture = section.model_dump(exclude={"weights", "input_size"})
-    architecture["mean"], architecture["std"] = normalisation(section.encoder)
-    size = (section.input_size[0], section.input_size[1])
+    model, train, teacher = params.model.model_dump(), params.train.model_dump(), params.teacher
     data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), TAUGHT / "photos.csv", Path("data/teacher.json")]
-    teacher = params.teacher
     taught = read_taught(TAUGHT, teacher.weight, teacher.unlabelled)
-    taught_so = [teacher.weight, teacher.unlabelled]
-    mark = fingerprint([section.model_dump(), taught_so, params.train.model_dump()], data)
+    mark = fingerprint([model, teacher.weight, teacher.unlabelled, train], data)
     with resume_folder(Path(".resume/train"), mark) as state:
-        seed_everything(params.train.seed)  # the decoder starts from random weights
-        network = build_model(architecture, section.weights)
-        network, history, best = train_network(
-            network, CLEAN, read_split(SPLITS), size, params.train.model_dump(), state, taught=taught
-        )
-        save_model("models/trained", network, ModelConfig(architecture=architecture, input_size=size))
+        network, config, history, best = train_model(model, train, CLEAN, read_split(SPLITS), state, taught)
+        save_model("models/trained", network, config)
         write_table("plots/history.csv", history)
         summary = {
             "epochs": len(history),

@@ -27,6 +27,8 @@ SHRUNK = {
     "split.val_fraction": 0.2,
     "split.test_fraction": 0.2,
     "model.decoder_channels": [32, 16, 16, 8, 8],
+    "teacher.model": "self",
+    "teacher.epochs": 1,
     "train.epochs": 1,
     "train.batch_size": 4,
     "train.learning_rate": 0.002,
@@ -116,6 +118,9 @@ def test_every_contract_of_the_road_is_kept(project):
     config = read(project, "models/person/config.json")
     assert config["threshold"] == scores["threshold"] == read(project, "metrics/calibrate.json")["threshold"]
     assert len(pd.read_csv(project / "plots/history.csv")) == 1
+    photos = pd.read_csv(project / "data/taught/photos.csv")
+    assert (photos["labelled"] == 1).sum() == splits["train"]
+    assert photos["stem"].str.startswith("left_out_").sum() == len(manifest) - kept
     rows = pd.read_csv(project / "data/evaluation/images.csv")
     test = rows[rows["split"] == "test"]
     pooled = test[["tp", "fp", "fn"]].sum()

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from personseg.dataset import PairDataset
 from personseg.errors import UserError
-from personseg.files import read_table
+from personseg.files import read_table, write_table
 from personseg.images import RGB, read_image, read_mask, write_image, write_mask
-from personseg.model import build_model, save_model
+from personseg.model import build_model, load_model, save_model
 from personseg.model_config import ModelConfig
 from personseg.probability import read_probability
-from personseg.taught import describe_teacher, read_taught
-from personseg.teaching import collect, teach
+from personseg.taught import SELF, describe_teacher, read_taught
+from personseg.teaching import collect, photos_without_masks, teach
 from tests.networks import architecture
 
 SIZE = (64, 64)
@@ -43,49 +45,59 @@ def folders(tmp_path: Path) -> Path:
     write_image(tmp_path / "raw/seen.jpg", np.clip(photo(3).astype(int) + 12, 0, 255).astype(np.uint8))
     write_image(tmp_path / "raw/tested.jpg", cv2.resize(photo(4), (96, 112)))
     (tmp_path / "raw/broken.jpg").write_bytes(b"no picture")
+    # Two whose masks were left out, the second like a photo of val.
+    write_image(tmp_path / "jpg/images/5.jpg", photo(5))
+    write_image(tmp_path / "jpg/images/6.jpg", np.clip(photo(3).astype(int) + 9, 0, 255).astype(np.uint8))
+    write_table(tmp_path / "manifest.csv", pd.DataFrame({"stem": list("0123456"), "kept": [1] * 5 + [0] * 2}))
     return tmp_path
 
 
 def test_photos_that_resemble_val_or_test_are_left_out(folders: Path) -> None:
     out = folders / "out"
     out.mkdir()
-    found = collect(folders / "raw", folders / "clean/images", ["3", "4"], out, 95, 10**6, 4, 1)
+    photos = photos_without_masks(folders / "raw", folders / "jpg", folders / "manifest.csv")
+    found = collect(photos, folders / "clean/images", ["3", "4"], out, 95, 10**6, 4, 1)
     assert found == [
         ("unlabelled_0", 1, ""),
         ("unlabelled_broken", 0, "not a readable image"),
         ("unlabelled_new", 1, ""),
         ("unlabelled_seen", 0, "resembles a photo of val or test"),
         ("unlabelled_tested", 0, "resembles a photo of val or test"),
+        ("left_out_5", 1, ""),
+        ("left_out_6", 0, "resembles a photo of val or test"),
     ]
-    assert sorted(path.name for path in out.iterdir()) == ["unlabelled_0.jpg", "unlabelled_new.jpg"]
-    assert collect(folders / "nothing", folders / "clean/images", ["3"], out, 95, 10**6, 4, 1) == []
+    assert sorted(path.stem for path in out.iterdir()) == ["left_out_5", "unlabelled_0", "unlabelled_new"]
+    photos = photos_without_masks(folders / "nothing", folders / "jpg", folders / "manifest.csv")
+    assert list(photos) == ["left_out_5", "left_out_6"]
 
 
-def _teacher(folder: Path) -> str:
+def _saved_teacher(folder: Path) -> str:
     torch.manual_seed(0)
     small = architecture(decoder_channels=[16, 8, 8, 8, 8], dropout=0.0)
     save_model(folder / "teacher", build_model(small), ModelConfig(architecture=small, input_size=SIZE))
     return str(folder / "teacher")
 
 
-def _teach(folders: Path, model: str | None) -> Path:
+def _teach(folders: Path, teacher: nn.Module | None) -> Path:
     out = folders / "taught"
-    teach(model, STEMS, folders / "clean", folders / "raw", out, 95, 10**6, 4, 1)
+    photos = photos_without_masks(folders / "raw", folders / "jpg", folders / "manifest.csv")
+    teach(teacher and (teacher, SIZE), STEMS, folders / "clean", photos, out, 95, 10**6, 4, 1)
     return out
 
 
 def test_targets_are_a_mean_of_label_and_teacher(folders: Path) -> None:
-    out = _teach(folders, _teacher(folders))
-    assert sorted(path.stem for path in (out / "soft").iterdir()) == ["0", "1", "2", "unlabelled_0", "unlabelled_new"]
+    out = _teach(folders, load_model(_saved_teacher(folders))[0])
+    soft_stems = ["0", "1", "2", "left_out_5", "unlabelled_0", "unlabelled_new"]
+    assert sorted(path.stem for path in (out / "soft").iterdir()) == soft_stems
     photos = read_table(out / "photos.csv")
     assert photos.loc[photos["labelled"] == 1, "stem"].tolist() == STEMS["train"]
     soft = read_probability(out / "soft/1.png", (56, 48))
     label = read_mask(folders / "clean/masks/1.jpg")
     for weight in (0.0, 0.25, 1.0):
         taught = read_taught(out, weight, unlabelled=True)
-        assert taught is not None and taught.unlabelled == ["unlabelled_0", "unlabelled_new"]
+        assert taught is not None and taught.unlabelled == ["unlabelled_0", "unlabelled_new", "left_out_5"]
         dataset = PairDataset(folders / "clean", STEMS["train"], SIZE, taught=taught)
-        assert len(dataset) == 5
+        assert len(dataset) == 6
         image, target = dataset[1]
         assert np.array_equal(image[:, :56, :48].permute(1, 2, 0).numpy(), read_image(folders / "clean/images/1.jpg"))
         expected = weight * soft + (1 - weight) * label
@@ -110,7 +122,8 @@ def test_without_a_teacher_targets_are_the_labels(folders: Path) -> None:
 
 def test_a_model_cannot_teach_itself(folders: Path) -> None:
     assert describe_teacher(None) == {"model": None}
-    assert len(describe_teacher(_teacher(folders))["model"]) == 64
+    assert describe_teacher(SELF) == {"model": "self"}
+    assert len(describe_teacher(_saved_teacher(folders))["model"]) == 64
     with pytest.raises(UserError, match="models/person is what the training will replace"):
         describe_teacher("models/person")
     with pytest.raises(UserError, match="config"):
