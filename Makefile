@@ -10,7 +10,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test picsart ui experiments review demo gpu-check format clean
+.PHONY: help run test picsart confirm ui experiments review demo gpu-check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/a
 	@test -e "$(DATA)" || { echo "error: nothing at $(DATA); give the path of the archive or folder"; exit 1; }
 	dvc exp run -S data.name=$(NAME) -S 'data.source=$(realpath $(DATA))' $(LARGE)
 	python -m personseg.record results/$(NAME)
+
+confirm: $(STAMP) ## the same on other splits, beside MediaPipe: make confirm DATA=... MEDIAPIPE=selfie_segmentation.tflite
+	@test -e "$(DATA)" -a -f "$(MEDIAPIPE)" || { echo "error: say where they are: make confirm DATA=archive.zip MEDIAPIPE=selfie_segmentation.tflite"; exit 1; }
+	python -m benchmarks.split_seeds --data "$(DATA)" --name "$(NAME)" --mediapipe "$(MEDIAPIPE)" $(LARGE)
 
 ui: $(STAMP) ## compare runs in MLflow, on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1

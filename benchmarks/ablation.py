@@ -12,8 +12,6 @@ threshold and post-processing on val. What a variant shows is written by hand, i
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,44 +19,16 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from benchmarks.experiments import refuse_uncommitted, restore, run_experiment, slug, source
 from personseg.errors import UserError, one_line_errors
 from personseg.files import read_json, read_table, write_table
 
 VARIANTS = Path(__file__).with_name("variants.yaml")
-RESTORED = ("params.yaml", "dvc.lock", "metrics")
 
 
 def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """All keys a run sets: the shared ones, the variant's own over them, and the training seed."""
     return {**shared, **variant, "train.seed": seed}
-
-
-def slug(data: str, variant: str, seed: int) -> str:
-    """Name of the experiment: what git allows in a reference."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{data} {variant} {seed}".lower()).strip("-")
-
-
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def settings(values: Mapping[str, Any]) -> list[str]:
-    """KEY=VALUE as `dvc exp run -S` takes them."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, str):
-            return "'" + value.replace("'", r"\'") + "'"  # Hydra would read brackets and commas
-        return str(yaml.safe_dump(value, default_flow_style=True, width=10**6).splitlines()[0])
-
-    return [f"{key}={text(value)}" for key, value in values.items()]
-
-
-def run_experiment(name: str, values: Mapping[str, Any]) -> None:
-    """Do `dvc exp run` with these params, in place of an experiment of this name; UserError if it fails."""
-    subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=False, stderr=subprocess.DEVNULL)
-    options = [option for setting in settings(values) for option in ("-S", setting)]
-    if subprocess.run(["dvc", "exp", "run", "-n", name, *options], check=False).returncode != 0:
-        raise UserError(f"variant {name} failed; its messages are above")
 
 
 def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
@@ -91,8 +61,7 @@ def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: 
     names = list(variants) if only is None else only
     if unknown := sorted(set(names) - set(variants)):
         raise UserError(f"{VARIANTS.name}: no variant {unknown[0]!r}; it has {', '.join(variants)}")
-    if changed := git("status", "--porcelain", "--", *RESTORED).split():
-        raise UserError(f"{changed[1]}: has uncommitted changes; commit them or do `git checkout {' '.join(RESTORED)}`")
+    refuse_uncommitted()
     table = read_table(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed"])
     for seed in seeds:
         for variant in names:
@@ -105,7 +74,7 @@ def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: 
                 run_experiment(experiment, overrides(variants[variant], shared, seed))
                 row = row_of_run(variant, seed, experiment)
             finally:
-                git("checkout", "--quiet", "HEAD", "--", *RESTORED)
+                restore()
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
             write_table(out, table)
     table["shows"] = table["variant"].map(plan["shows"])
@@ -121,9 +90,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="names in benchmarks/variants.yaml")
     parser.add_argument("--out", type=Path, default=Path("results/picsart/ablation.csv"))
     arguments = parser.parse_args()
-    data = str(Path(arguments.data).resolve()) if Path(arguments.data).exists() else arguments.data
     with one_line_errors():
-        table = ablate(data, arguments.name, arguments.seeds, arguments.only, arguments.out)
+        table = ablate(source(arguments.data), arguments.name, arguments.seeds, arguments.only, arguments.out)
     columns = ["variant", "seed", "test_iou", "test_boundary_iou", "val_iou", "training_minutes", "openvino_f32_p50_ms"]
     print(table[columns].to_string(index=False))
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.scoring import difference, score
+from benchmarks.scoring import Scores, difference, score
 from personseg.calibrate import choose_threshold
 from personseg.errors import UserError, one_line_errors
 from personseg.files import sha256_file, write_json
@@ -35,6 +35,7 @@ from stages.params import load_params
 
 Floats = NDArray[np.float32]
 CLEAN, RAW = Path("data/clean"), Path("data/jpg")
+MODEL, SPLITS = Path("models/person"), Path("data/splits")
 
 
 class MediaPipe:
@@ -72,36 +73,51 @@ def _pairs_of(peer: MediaPipe, folder: Path, stems: list[str], label: str) -> It
         yield peer(read_image(folder / "images" / f"{stem}.jpg")), read_mask(folder / "masks" / f"{stem}.jpg")
 
 
+def _threshold_on_val(peer: MediaPipe, val: list[str]) -> float:
+    totals = ThresholdCounts()
+    for probability, truth in _pairs_of(peer, CLEAN, val, "mediapipe, threshold on val"):
+        totals.update(probability, truth)
+    return choose_threshold(totals)
+
+
+def _score_both(
+    model: Path, peer: MediaPipe, threshold: float, folder: Path, stems: list[str], label: str
+) -> tuple[Scores, Scores]:
+    """Ours and MediaPipe's on the pairs `stems` of `folder`."""
+    config = read_config(model)
+    ours = (
+        (finish(small, placement, config), truth)
+        for _, small, placement, truth in predict_pairs(model, folder, stems, f"ours, {label}")
+    )
+    theirs = (
+        (probability > threshold, truth) for probability, truth in _pairs_of(peer, folder, stems, f"mediapipe, {label}")
+    )
+    return score(ours), score(theirs)
+
+
+def on_test(peer: MediaPipe, model: Path = MODEL, splits: Path = SPLITS) -> tuple[list[str], Scores, Scores]:
+    """The test photos' stems, and both models' scores on their cleaned masks."""
+    stems = read_split(splits)
+    threshold = _threshold_on_val(peer, stems["val"])
+    return stems["test"], *_score_both(model, peer, threshold, CLEAN, stems["test"], "test")
+
+
 def compare(model: Path, mediapipe: Path, splits: Path, resamples: int, seed: int) -> dict[str, Any]:
     """Score both models; the content of peers.json."""
     stems, config, peer = read_split(splits), read_config(model), MediaPipe(mediapipe)
-    totals = ThresholdCounts()
-    for probability, truth in _pairs_of(peer, CLEAN, stems["val"], "mediapipe, threshold on val"):
-        totals.update(probability, truth)
-    threshold = choose_threshold(totals)
+    threshold = _threshold_on_val(peer, stems["val"])
     sets = {"test": (CLEAN, stems["test"]), "raw_val_test": (RAW, stems["val"] + stems["test"])}
+    both = {name: _score_both(model, peer, threshold, *where, name) for name, where in sets.items()}
     scores = {
-        "ours": {
-            name: score(
-                (finish(small, placement, config), truth)
-                for _, small, placement, truth in predict_pairs(model, folder, members, f"ours, {name}")
-            )
-            for name, (folder, members) in sets.items()
-        },
-        "mediapipe": {
-            name: score(
-                (probability > threshold, truth)
-                for probability, truth in _pairs_of(peer, folder, members, f"mediapipe, {name}")
-            )
-            for name, (folder, members) in sets.items()
-        },
+        "ours": {name: ours for name, (ours, _) in both.items()},
+        "mediapipe": {name: theirs for name, (_, theirs) in both.items()},
     }
     result: dict[str, Any] = {
         name: {
             "threshold": {"ours": config.threshold, "mediapipe": threshold}[name],
-            **{f"{where}_{key}": value for where, its in both.items() for key, value in its.summary().items()},
+            **{f"{where}_{key}": value for where, its in of_sets.items() for key, value in its.summary().items()},
         }
-        for name, both in scores.items()
+        for name, of_sets in scores.items()
     }
     result["difference"] = {
         name: difference(scores["ours"][name], scores["mediapipe"][name], resamples, seed) for name in sets
@@ -114,8 +130,8 @@ def compare(model: Path, mediapipe: Path, splits: Path, resamples: int, seed: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--mediapipe", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=Path("models/person"))
-    parser.add_argument("--splits", type=Path, default=Path("data/splits"))
+    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--splits", type=Path, default=SPLITS)
     parser.add_argument("--out", type=Path, default=Path("results/picsart/metrics/peers.json"))
     arguments = parser.parse_args()
     with one_line_errors():

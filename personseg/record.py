@@ -41,6 +41,8 @@ ELSEWHERE = {
     "cleaning.csv": "`python -m benchmarks.cleaning`",
     "robustness.csv": "`python -m benchmarks.robustness`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
+    "split_seeds.csv": "`make confirm`",
+    "split_seeds_photos.csv": "`make confirm`",
     "training_cost.json": "`python -m benchmarks.training_cost`",
 }
 KEPT = {"metrics/peers.json": "`python -m benchmarks.peers`"}  # inside folders that are replaced

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from benchmarks import ablation
+from benchmarks import ablation, experiments
 from personseg.errors import UserError
 from stages.params import Params
 
@@ -21,7 +21,7 @@ def test_params_of_a_variant(name, tmp_path):
     shutil.copy("params.yaml", tmp_path)
     shared = {**PLAN["shared"], "data.source": "/photos (1), all=mine/it's.zip"}
     values = ablation.overrides(PLAN["variants"][name], shared, 3)
-    apply_overrides(tmp_path / "params.yaml", ablation.settings(values))
+    apply_overrides(tmp_path / "params.yaml", experiments.settings(values))
     params = yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8"))
     assert Params.model_validate(params).train.seed == 3
     for key, value in values.items():
@@ -32,7 +32,7 @@ def test_params_of_a_variant(name, tmp_path):
 
 
 def test_experiments_have_names_git_takes():
-    names = [ablation.slug("sample", name, seed) for name in PLAN["variants"] for seed in (1, 2)]
+    names = [experiments.slug("sample", name, seed) for name in PLAN["variants"] for seed in (1, 2)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) for name in names)
 
@@ -43,7 +43,7 @@ CHANGED = ("params.yaml", "dvc.lock", "metrics/iou.json")
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     (tmp_path / "metrics").mkdir()
-    for name in ablation.RESTORED:
+    for name in experiments.RESTORED:
         path = tmp_path / name
         (path / "iou.json" if path.is_dir() else path).write_text("a: 1\n")
     for command in (

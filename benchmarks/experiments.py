@@ -1,0 +1,70 @@
+"""Runs of the road as experiments of DVC, one after the other, and the working tree as it was after each."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from personseg.errors import UserError
+
+RESTORED = ("params.yaml", "dvc.lock", "metrics")
+
+
+def source(data: str) -> str:
+    """`data.source` for a path, a URL or `sample`: paths made absolute."""
+    return str(Path(data).resolve()) if Path(data).exists() else data
+
+
+def slug(data: str, variant: str, seed: int) -> str:
+    """Name of the experiment: what git allows in a reference."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{data} {variant} {seed}".lower()).strip("-")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def refuse_uncommitted() -> None:
+    """UserError if what `restore` would put back has changes that git does not have."""
+    if changed := _git("status", "--porcelain", "--", *RESTORED).split():
+        raise UserError(f"{changed[1]}: has uncommitted changes; commit them or do `git checkout {' '.join(RESTORED)}`")
+
+
+def restore() -> None:
+    """Put params.yaml, dvc.lock and metrics/ back; data/ and models/ stay the last run's until `dvc checkout`."""
+    _git("checkout", "--quiet", "HEAD", "--", *RESTORED)
+
+
+def settings(values: Mapping[str, Any]) -> list[str]:
+    """KEY=VALUE as `dvc exp run -S` takes them."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, str):
+            return "'" + value.replace("'", r"\'") + "'"  # Hydra would read brackets and commas
+        return str(yaml.safe_dump(value, default_flow_style=True, width=10**6).splitlines()[0])
+
+    return [f"{key}={text(value)}" for key, value in values.items()]
+
+
+def run_experiment(name: str, values: Mapping[str, Any]) -> None:
+    """Do `dvc exp run` with these params, in place of an experiment of this name; UserError if it fails."""
+    subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=False, stderr=subprocess.DEVNULL)
+    options = [option for setting in settings(values) for option in ("-S", setting)]
+    if subprocess.run(["dvc", "exp", "run", "-n", name, *options], check=False).returncode != 0:
+        raise UserError(f"variant {name} failed; its messages are above")
+
+
+def parsed(settings: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE, as `dvc exp run -S` takes them, to params; UserError for anything else."""
+    values = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise UserError(f"-S {setting}: write it as KEY=VALUE")
+        values[key] = yaml.safe_load(value)
+    return values
