@@ -27,7 +27,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
     An item is the uint8 image [3, H, W] and the float32 target [1, H, W], letterboxed to `size`. The target is 0 or 1;
     with a teacher (`taught`) it is between, and the photos that only the teacher has masks of come after the others.
     With probability `copy_paste` a photo's person is pasted over another photo, with probability `far_away` shrunk
-    into an empty scene. An item's key is (epoch, index): augmentation is a function of seed, epoch and index alone, so
+    into an empty scene. An item's key is (pass, index): augmentation is a function of seed, pass and index alone, so
     neither the number of workers nor an interruption changes what the network sees.
     """
 
@@ -70,10 +70,10 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
         return image, np.rint(target * self.level).astype(np.uint8)
 
     def __getitem__(self, key: Key | int) -> tuple[Tensor, Tensor]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+        number, index = key if isinstance(key, tuple) else (0, key)
         image, mask = self._read(index)
         if self.copy_paste or self.far_away:
-            rng = np.random.default_rng([self.seed, epoch, index])
+            rng = np.random.default_rng([self.seed, number, index])
             chance = rng.random()
             if chance < self.copy_paste + self.far_away:
                 other = self._read((index + int(rng.integers(1, max(2, len(self))))) % len(self))
@@ -82,7 +82,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
                 else:
                     image, mask = far_away(image, mask, *other, self.size, rng, self.level)
         if self.augmentation is not None:
-            entropy = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0]
+            entropy = np.random.SeedSequence([self.seed, number, index]).generate_state(1)[0]
             self.augmentation.set_random_seed(int(entropy))
             pair = self.augmentation(image=image, mask=mask)
             image, mask = pair["image"], pair["mask"]
@@ -92,14 +92,26 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class EpochSampler(Sampler[Key]):
-    """Yields (epoch, index) in an order that depends on seed and epoch alone.
+    """Yields (pass, index), shuffled, in an order that depends on seed and epoch alone.
 
-    With `weights` an index is drawn with replacement, as often as its weight is large, instead of once an epoch.
+    There are `length` labelled items and behind them `unlabelled` others. An epoch is as long as the labelled ones are
+    many, whatever the others; with others it is made of `labelled_share` labelled items and the rest of them. Each kind
+    is gone through whole before one comes again, across epochs; the pass counts how often it has been.
+    With `weights` a labelled item is drawn with replacement instead, as often as its weight is large.
     """
 
-    def __init__(self, length: int, seed: int, weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        length: int,
+        seed: int,
+        weights: Sequence[float] | None = None,
+        unlabelled: int = 0,
+        labelled_share: float = 1.0,
+    ) -> None:
         self.length = length
         self.seed = seed
+        self.unlabelled = unlabelled
+        self.labelled = round(length * labelled_share) if unlabelled else length
         self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
 
@@ -110,9 +122,25 @@ class EpochSampler(Sampler[Key]):
     def __len__(self) -> int:
         return self.length
 
+    def _stretch(self, length: int, count: int, *seed: int) -> list[Key]:
+        """This epoch's stretch of endless passes over `length` items, `count` an epoch."""
+        keys: list[Key] = []
+        position = self.epoch * count
+        while len(keys) < count:
+            number, start = divmod(position + len(keys), length)
+            order = np.random.default_rng([self.seed, number, *seed]).permutation(length)
+            keys += [(number, int(index)) for index in order[start : start + count - len(keys)]]
+        return keys
+
     def __iter__(self) -> Iterator[Key]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        order = (
-            rng.permutation(self.length) if self.shares is None else rng.choice(self.length, self.length, p=self.shares)
-        )
-        return iter([(self.epoch, int(index)) for index in order])
+        if self.shares is not None:
+            drawn = rng.choice(self.length, self.labelled, p=self.shares)
+            keys = [(self.epoch, int(index)) for index in drawn]
+        else:
+            keys = self._stretch(self.length, self.labelled)
+        if self.unlabelled:
+            others = self._stretch(self.unlabelled, self.length - self.labelled, 1)
+            keys += [(number, self.length + index) for number, index in others]
+            keys = [keys[position] for position in rng.permutation(len(keys))]
+        return iter(keys)

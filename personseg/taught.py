@@ -15,11 +15,13 @@ from personseg.model_config import read_config
 class Taught:
     """What a teacher left in `folder`: soft/STEM.png of labelled photos and of `unlabelled`, images/STEM.jpg of these.
 
-    `weight`: of the teacher's opinion against the label where there is one.
+    `weight`: of the teacher's opinion against the label where there is one; `labelled_share`: of the photos of an epoch
+    those with labels, if there are others.
     """
 
     folder: Path
     weight: float
+    labelled_share: float
     unlabelled: list[str]
 
 
@@ -36,10 +38,10 @@ def describe_teacher(model: str | None) -> dict[str, Any]:
     return {"model": read_config(folder).sha256}
 
 
-def read_taught(folder: Path, weight: float, unlabelled: bool) -> Taught | None:
-    """What `teach` left in `folder`, with or without its unlabelled photos; None if there was no teacher."""
+def read_taught(folder: Path, weight: float, labelled_share: float) -> Taught | None:
+    """What `teach` left in `folder`; unlabelled photos only if a share of an epoch is theirs. None: no teacher."""
     photos = read_table(folder / "photos.csv")
     if not len(photos):
         return None
-    chosen = (photos["labelled"] == 0) & (photos["kept"] == 1) & unlabelled
-    return Taught(folder, weight, photos.loc[chosen, "stem"].tolist())
+    chosen = (photos["labelled"] == 0) & (photos["kept"] == 1) & (labelled_share < 1)
+    return Taught(folder, weight, labelled_share, photos.loc[chosen, "stem"].tolist())

@@ -171,7 +171,8 @@ def make_loaders(
     scenes = {name: train["augment"][name] for name in ("copy_paste", "far_away")}
     train_set = PairDataset(folder, stems["train"], size, augmentation, seed, taught=taught, **scenes)
     val_set = PairDataset(folder, stems["val"], size)
-    sampler = EpochSampler(len(train_set), seed, weights)
+    others = len(train_set) - train_set.labelled
+    sampler = EpochSampler(train_set.labelled, seed, weights, others, taught.labelled_share if taught else 1.0)
     return (
         DataLoader(train_set, batch_size, sampler=sampler, drop_last=True, **shared(train["workers"])),
         # Each worker costs half a gigabyte; without augmentation one keeps up.

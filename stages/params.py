@@ -175,7 +175,7 @@ class Augment(Section):
 class Teacher(Section):
     model: str | None
     epochs: Positive
-    unlabelled: bool
+    labelled_share: Annotated[float, Field(gt=0, le=1)]
     weight: Probability
     workers: Positive
 

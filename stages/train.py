@@ -16,8 +16,8 @@ CLEAN, SPLITS, TAUGHT = Path("data/clean"), Path("data/splits"), Path("data/taug
 def main(params: Params) -> None:
     model, train, teacher = params.model.model_dump(), params.train.model_dump(), params.teacher
     data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), TAUGHT / "photos.csv", Path("data/teacher.json")]
-    taught = read_taught(TAUGHT, teacher.weight, teacher.unlabelled)
-    mark = fingerprint([model, teacher.weight, teacher.unlabelled, train], data)
+    taught = read_taught(TAUGHT, teacher.weight, teacher.labelled_share)
+    mark = fingerprint([model, teacher.weight, teacher.labelled_share, train], data)
     with resume_folder(Path(".resume/train"), mark) as state:
         network, config, history, best = train_model(model, train, CLEAN, read_split(SPLITS), state, taught)
         save_model("models/trained", network, config)

@@ -94,7 +94,7 @@ def test_targets_are_a_mean_of_label_and_teacher(folders: Path) -> None:
     soft = read_probability(out / "soft/1.png", (56, 48))
     label = read_mask(folders / "clean/masks/1.jpg")
     for weight in (0.0, 0.25, 1.0):
-        taught = read_taught(out, weight, unlabelled=True)
+        taught = read_taught(out, weight, labelled_share=0.5)
         assert taught is not None and taught.unlabelled == ["unlabelled_0", "unlabelled_new", "left_out_5"]
         dataset = PairDataset(folders / "clean", STEMS["train"], SIZE, taught=taught)
         assert len(dataset) == 6
@@ -108,12 +108,12 @@ def test_targets_are_a_mean_of_label_and_teacher(folders: Path) -> None:
         np.testing.assert_allclose(
             target[0, :56, :48].numpy(), read_probability(out / "soft/unlabelled_0.png", (56, 48)), atol=0.003
         )
-    labelled_only = read_taught(out, 0.5, unlabelled=False)
+    labelled_only = read_taught(out, 0.5, labelled_share=1.0)
     assert labelled_only is not None and labelled_only.unlabelled == []
 
 
 def test_without_a_teacher_targets_are_the_labels(folders: Path) -> None:
-    taught = read_taught(_teach(folders, None), 0.5, unlabelled=True)
+    taught = read_taught(_teach(folders, None), 0.5, labelled_share=0.5)
     assert taught is None
     dataset = PairDataset(folders / "clean", STEMS["train"], SIZE, taught=taught)
     assert len(dataset) == 3

@@ -161,6 +161,24 @@ def test_weighted_sampler_draws_as_often_as_the_weights_say():
     assert list(sampler) == list(sampler)
 
 
+def test_an_epoch_with_unlabelled_photos_is_no_longer_and_leaves_none_out():
+    sampler = EpochSampler(20, seed=5, unlabelled=50, labelled_share=0.5)
+    assert len(sampler) == 20
+    drawn = []
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert len(keys) == 20 and sum(index < 20 for _, index in keys) == 10
+        assert keys == list(sampler)
+        drawn += keys
+    assert len(set(drawn)) == len(drawn), "an item never comes twice in one pass"
+    counts = np.bincount([index for _, index in drawn], minlength=70)
+    assert set(counts[:20]) == {10} and set(counts[20:]) == {4}
+    first = [index for _, index in drawn[:20]]
+    assert sorted(first) != first and max(first[:10]) >= 20 > min(first[10:]), "the two kinds are mixed"
+    assert [i for _, i in EpochSampler(20, seed=5)] == [i for _, i in EpochSampler(20, seed=5, labelled_share=0.5)]
+
+
 def test_a_group_of_augmentations_can_be_turned_off():
     off = TRAIN["augment"] | dict.fromkeys(("hue_saturation", "gray", "low_light", "blur", "noise"), 0)
     photo = np.full((32, 32, 3), 90, np.uint8)
