@@ -30,7 +30,10 @@ ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Folder of the 
 @app.command()
 def predict(
     inputs: Annotated[list[str], typer.Argument(help="Photos, videos, folders or patterns such as 'photos/*.jpg'.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; a .csv file for rle.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder for the results, or a file's name: of one photo, or a .csv for rle."),
+    ],
     kind: Annotated[Output, typer.Option("--as", help="What to write.")] = Output.mask,
     background: Annotated[
         str, typer.Option(help="Of a cutout: a colour (white, '#20a0ff'), a picture's path, or blur.")
@@ -48,7 +51,8 @@ def predict(
 
     A photo that cannot be read is named and the others go on; the exit code is then 1.
     """
-    from personseg.batch import Job, run_job
+    from personseg.batch import run_job
+    from personseg.writers import Job
 
     job = Job(
         inputs=inputs,

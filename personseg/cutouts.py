@@ -47,7 +47,8 @@ def matte(image: RGB, mask: Mask) -> tuple[NDArray[np.uint8], RGB]:
         # Away from the contour the photo itself is the person's colour; only the strip takes the enlarged estimate.
         strip = cv2.resize((alpha < 0.99).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
         large = cv2.resize((colours * 255).round().astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-        foreground = np.where(strip[..., None], large, image)
+        foreground = large  # filled in place: a large photo would not fit once more
+        np.copyto(foreground, image, where=~strip[..., None])
     else:
         foreground = (colours * 255).round().astype(np.uint8)
     full = cv2.resize((alpha * 255).round().astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
@@ -64,9 +65,14 @@ def _foreground(image: RGB, mask: Mask, matting: bool) -> tuple[NDArray[np.uint8
     return matte(image, mask) if matting else (mask.astype(np.uint8) * 255, image)
 
 
-def compose(image: RGB, mask: Mask, background: NDArray[np.uint8], matting: bool = False) -> RGB:
-    """Lay the person of a photo over a uint8 RGB background, which is scaled to cover it and cropped in the middle."""
+def compose(image: RGB, mask: Mask, background: NDArray[np.uint8] | str, matting: bool = False) -> RGB:
+    """Lay the person of a photo over a uint8 RGB background, which is scaled to cover it and cropped in the middle.
+
+    A background that is a string is the photo's own, blurred.
+    """
     height, width = mask.shape
+    if isinstance(background, str):
+        background = blurred(image, mask)
     alpha, colours = _foreground(image, mask, matting)
     # In strips: a float copy of a large photo, or a background enlarged to it, would not fit beside it.
     result = np.empty((height, width, 3), np.uint8)

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from personseg.benchmark import Protocol, repeat, time_runs
-from personseg.cutouts import blurred, compose, cut
+from personseg.cutouts import compose, cut
 from personseg.errors import UserError
 from personseg.geometry import letterbox
 from personseg.images import RGB, Mask, write_image, write_mask
 from personseg.model_config import read_config
 from personseg.sample.photo import draw_pair
-from personseg.segmenter import Segmenter, cores, read_photo, runtimes_here
+from personseg.segmenter import BLUR, Segmenter, cores, read_photo, runtimes_here
 
 LOOPBACK = "127.0.0.1"
 PREVIEW = 1200  # px of the longer side of what the page shows; downloads have the photo's own size
@@ -153,8 +153,9 @@ def cut_out(image: RGB, mask: Mask, wish: Wish) -> NDArray[np.uint8]:
     """The person as wished: uint8 RGBA, or RGB on something else; UserError if no picture is chosen."""
     if wish.behind == TRANSPARENT:
         return cut(image, mask, wish.matting)
+    background: RGB | str
     if wish.behind == BLURRED:
-        background = blurred(image, mask)
+        background = BLUR
     elif wish.behind == COLOUR:
         background = np.array([[read_colour(wish.colour)]], np.uint8)
     elif wish.picture is None:

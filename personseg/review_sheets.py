@@ -89,7 +89,8 @@ def main() -> None:
     with one_line_errors():
         scores = read_table(arguments.scores).sort_values("quality", kind="stable")
         if arguments.fraction < 1:
-            scores = scores.sample(frac=arguments.fraction, random_state=arguments.seed)
+            count = max(1, round(arguments.fraction * len(scores)))
+            scores = scores.sample(count, random_state=arguments.seed)
         write_review_sheets(arguments.data, scores["stem"].tolist(), arguments.out, arguments.per_sheet)
 
 

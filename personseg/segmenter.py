@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageColor, ImageOps
 from scipy.special import entr, expit
 
 from personseg.errors import UserError
@@ -32,13 +32,16 @@ from personseg.zoom import Window, windows
 
 Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
 
+HEIC_SUFFIXES = {".heic", ".heif"}  # what many phones write, and Pillow does not read
 MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
 # What `auto` tries, quickest first; int8 is left to those who ask for it, as it may cost accuracy.
 # Without a GPU TensorRT is not even asked: its module brings PyTorch, a second and 400 MB.
 PREFERENCE = ("openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
 PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")
 SMOOTHING = 0.8  # of what is unsure in a video's frame, taken from the frame before
+BLUR = "blur"  # of a background: the photo's own, blurred
 WHOLE: Window = (slice(None), slice(None))
+FLOAT_MAX = 2  # of a float image: a little over 1 comes of resizing, 255 of a mistake
 BATCH = 8  # photos at most, and
 BATCH_PIXELS = 60_000_000  # so many of their pixels, unless one photo alone has more
 
@@ -76,6 +79,12 @@ class Segmenter:
         self.runtime_name = runtime_name
         self.skipped = skipped
         self.zoom = True
+
+    def __repr__(self) -> str:
+        height, width = self.config.input_size
+        return (
+            f"<Segmenter on {self.runtime_name}, {self.runtime.device}: {height}x{width}, threshold {self.threshold}>"
+        )
 
     @classmethod
     def load(
@@ -125,14 +134,14 @@ class Segmenter:
     @overload
     def predict(self, photos: Photo) -> Segmentation: ...
     @overload
-    def predict(self, photos: list[Photo]) -> list[Segmentation]: ...
-    def predict(self, photos: Photo | list[Photo]) -> Segmentation | list[Segmentation]:
-        """Segment one photo, or a list of them in batches.
+    def predict(self, photos: list[Photo] | tuple[Photo, ...]) -> list[Segmentation]: ...
+    def predict(self, photos: Photo | list[Photo] | tuple[Photo, ...]) -> Segmentation | list[Segmentation]:
+        """Segment one photo; or several, in batches: a list, a tuple or an array NxHxWx3.
 
-        A photo is a path, a PIL image, or an array (uint8 RGB HxWx3, grey HxW, or float in 0..1). EXIF
+        A photo is a path, a PIL image, or an array (uint8 RGB HxWx3, grey HxW, 16-bit, or float in 0..1). EXIF
         orientation is applied. UserError names a file that cannot be read.
         """
-        if isinstance(photos, list):
+        if isinstance(photos, list | tuple) or (isinstance(photos, np.ndarray) and photos.ndim == 4):
             return list(self.stream(photos))
         return next(self.stream([photos]))
 
@@ -169,19 +178,20 @@ class Segmenter:
         small = np.asarray(expit(logits), np.float32)
         return [(values, placement) for values, (_, placement) in zip(small, fitted, strict=True)]
 
-    def cutout(
-        self, photo: Photo, matting: bool = False, background: NDArray[np.uint8] | None = None
-    ) -> NDArray[np.uint8]:
-        """Cut the person out: uint8 RGBA HxWx4; over `background` (uint8 RGB, any size): RGB HxWx3.
+    def cutout(self, photo: Photo, matting: bool = False, background: Photo | None = None) -> NDArray[np.uint8]:
+        """Cut the person out: uint8 RGBA HxWx4; over `background`: RGB HxWx3.
 
-        With `matting` alpha is soft along the edge and the colours there are the person's own, so that hair
-        has no halo of the old background.
+        `background` is a colour ("white", "#20a0ff"), a picture of any size (path, PIL image or array), or "blur". With
+        `matting` alpha is soft along the edge and the colours there are the person's own, so that hair has no halo of
+        the old background.
         """
         from personseg.cutouts import compose, cut
 
         image = read_photo(photo)
         mask = self.predict(image).mask
-        return cut(image, mask, matting) if background is None else compose(image, mask, background, matting)
+        if background is None:
+            return cut(image, mask, matting)
+        return compose(image, mask, read_background(background), matting)
 
 
 def _batches(images: Iterable[RGB]) -> Iterator[list[RGB]]:
@@ -206,13 +216,20 @@ def read_photo(photo: Photo) -> RGB:
         except FileNotFoundError:
             raise UserError(f"{photo}: no such file") from None
         except (ValueError, OSError) as error:
-            raise UserError(f"{photo}: {error}") from None
+            heic = Path(photo).suffix.lower() in HEIC_SUFFIXES
+            why = "HEIC cannot be read; save it as JPEG first" if heic else getattr(error, "strerror", None) or error
+            raise UserError(f"{photo}: {why}") from None
     if isinstance(photo, Image.Image):
-        return _pixels(ImageOps.exif_transpose(photo))
+        try:
+            return _pixels(ImageOps.exif_transpose(photo))
+        except OSError as error:  # Pillow reads a file's pixels this late
+            raise UserError(f"{getattr(photo, 'filename', '') or 'image'}: {error}") from None
     array = np.asarray(photo)
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise UserError(f"an image of shape {array.shape} cannot be read; give HxW, HxWx3 or HxWx4")
     if array.dtype.kind == "f":
+        if np.nanmax(array, initial=0) > FLOAT_MAX:
+            raise UserError("an image of floats must lie in 0..1; divide by 255, or give uint8")
         array = (np.nan_to_num(array).clip(0, 1) * 255).round().astype(np.uint8)
     elif array.dtype == np.uint16:
         array = (array // 257).astype(np.uint8)
@@ -225,13 +242,32 @@ def read_photo(photo: Photo) -> RGB:
     return to_rgb(Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array))
 
 
+def read_background(background: Photo) -> RGB | str:
+    """Return BLUR, or uint8 RGB pixels, 1x1 for a colour; UserError if it is no colour, picture or BLUR."""
+    if not isinstance(background, str):
+        return read_photo(background)
+    if background == BLUR:
+        return BLUR
+    try:
+        if Path(background).is_file():
+            return read_photo(background)
+        return np.array([[ImageColor.getrgb(background)[:3]]], np.uint8)
+    except (ValueError, OSError):
+        raise UserError(f"{background!r}: neither a colour, nor a picture, nor {BLUR}") from None
+
+
 def _pixels(image: Image.Image) -> RGB:
-    """What `to_rgb` gives; in strips, as Pillow would hold a large photo three times over while it hands it out."""
-    if image.mode != "RGB":
-        return to_rgb(image)
+    """What `to_rgb` gives; in strips, as Pillow and NumPy would hold a large photo several times over."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
+    deep = image.mode.startswith("I") or image.mode == "F"
+    # The brightest pixel of all says how levels of more than 8 bits are scaled: each strip gets it as a row more.
+    brightest = np.nan_to_num(np.asarray(image)).max() if deep else 0
     for rows in strips(image.height):
-        pixels[rows] = np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
+        strip = image.crop((0, rows.start, image.width, rows.stop))
+        if deep:
+            levels = np.asarray(strip)
+            strip = Image.fromarray(np.vstack([levels, np.full_like(levels[:1], brightest)]))
+        pixels[rows] = to_rgb(strip)[: rows.stop - rows.start]
     return pixels
 
 

@@ -7,20 +7,27 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 from exported import Exported, exported  # noqa: F401 (a fixture)
 from typer.testing import CliRunner
 
+from personseg import review_sheets
 from personseg.cli import app
+from personseg.files import write_table
+from personseg.images import write_image, write_mask
+from tests.figures import person
 
+ROOT = Path.cwd()
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 ELSEWHERE = {
     "make": "test_readme: the target exists; CI itself runs `make run` and `make test`",
-    "python": "test_readme: the script exists; each has tests of its own",
+    "python": "below: every script takes the options the pages give it; those over minutes are run by hand",
     "dvc exp run": "test_readme: DVC takes the overrides and params.yaml stays valid; test_ablation runs one",
     "cp": "the shell's",
 }
@@ -29,21 +36,26 @@ HELP_ONLY = ("dvc queue start", "dvc exp apply")  # they change what is checked 
 OUTPUTS = {"-o masks": ["masks/me.png", "masks/you.png"], "-o submission.csv": ["submission.csv"]}
 
 
-def blocks(language: str) -> list[str]:
+def blocks(language: str, pages: Sequence[Path] = PAGES) -> list[str]:
     found: list[str] = []
-    for page in PAGES:
-        found += re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    for page in pages:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        found += re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
     return list(dict.fromkeys(found))
 
 
-COMMANDS = list(
-    dict.fromkeys(
+def commands(*pages: Path) -> list[str]:
+    """Commands of the shell on some pages, each once, without comments."""
+    found = [
         " ".join(shlex.split(line, comments=True) if "'" not in line else [line.split("  #")[0].strip()])
-        for block in blocks("bash")
+        for block in blocks("bash", pages)
         for line in block.splitlines()
         if line.strip() and not line.startswith("#")
-    )
-)
+    ]
+    return list(dict.fromkeys(found))
+
+
+COMMANDS = commands(*PAGES)
 
 
 def of(*prefixes: str) -> list[str]:
@@ -83,12 +95,55 @@ def test_commands_for_photos_do_what_they_say(user: Path, command: str) -> None:
     assert made or command.startswith("personseg info")
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "personseg predict" in page.read_text(encoding="utf-8")], ids=str
+)
+def test_a_newcomer_may_run_them_one_after_the_other(user: Path, page: Path) -> None:
+    for command in commands(page):
+        if command.startswith("personseg "):
+            outcome = CliRunner().invoke(app, shlex.split(command)[1:])
+            assert outcome.exit_code == 0 and "skipped" not in outcome.output, (command, outcome.output)
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_of_the_pages_runs(user: Path, code: str) -> None:
     if "mlflow" in code:
         pytest.skip("test_registry: the stored model segments photos elsewhere")
     names = {"paths": sorted(Path("photos").glob("*.jpg"))}
     exec(compile(code, "page", "exec"), names)
+
+
+def scripts() -> dict[str, set[str]]:
+    """Modules that the pages run, tables and sentences included, and the options they are given there."""
+    found: dict[str, set[str]] = {}
+    for page in PAGES:
+        for module, rest in re.findall(r"python -m ([\w.]+)([^`#\n]*)", page.read_text(encoding="utf-8")):
+            found.setdefault(module, set()).update(re.findall(r"--[\w-]+", rest))
+    return found
+
+
+@pytest.mark.parametrize(("module", "options"), scripts().items(), ids=str)
+def test_scripts_start_and_take_the_options_of_the_pages(module: str, options: set[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+    assert options <= set(re.findall(r"--[\w-]+", done.stdout))
+
+
+@pytest.mark.parametrize("command", of("python -m personseg.review_sheets"))
+def test_sheets_to_look_at(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        photo, mask = person(number)
+        write_image(tmp_path / f"data/jpg/images/{number}.jpg", photo)
+        write_mask(tmp_path / f"data/jpg/masks/{number}.jpg", mask)
+    table = pd.DataFrame({"stem": ["0", "1", "2"], "quality": [0.9, 0.1, 0.5]})
+    write_table(tmp_path / "data/audit/scores.csv", table)
+    monkeypatch.setattr(sys, "argv", shlex.split(command)[2:])
+    review_sheets.main()
+    made = tmp_path / sys.argv[1]
+    shown = pd.read_csv(made / "sheets.csv", dtype=str)["stem"].tolist()
+    assert shown == (["1", "2", "0"] if "--fraction" not in command else shown[:1])
+    assert (made / "sheet_0001.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("command", of(*READ_ONLY))

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import json
 import re
 import resource
@@ -22,15 +23,17 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from personseg import Segmenter, rle
-from personseg.batch import find_photos
+from personseg.batch import run_job
 from personseg.cutouts import blurred, compose
 from personseg.errors import UserError
 from personseg.geometry import cover
-from personseg.images import read_image, read_mask
+from personseg.images import read_image, read_mask, to_rgb
+from personseg.inputs import find_photos
 from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
-from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU
+from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU, read_photo
 from personseg.strips import STRIP, strips
+from personseg.writers import RECORD, Job
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +225,11 @@ def run(*arguments, cwd, **options):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, **options)
 
 
+def results(folder):
+    """Names of the files in `folder`, without the note of how they were made."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name != RECORD)
+
+
 @pytest.fixture
 def photos(small, tmp_path):
     folder = tmp_path / "my photos"
@@ -271,7 +279,7 @@ def test_command_names_bad_photos_and_goes_on(small, photos, tmp_path):
     assert "1 written" in result.stderr and "Traceback" not in result.stderr
     facts = json.loads((tmp_path / "out" / "Привет 1.json").read_text(encoding="utf-8"))
     assert (facts["height"], facts["width"]) == (60, 48) and facts["box"] and 0 < facts["person_share"] < 1
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["Привет 1.json"]
+    assert results(tmp_path / "out") == ["Привет 1.json"]
 
 
 @pytest.mark.parametrize(
@@ -296,12 +304,26 @@ def test_an_output_that_cannot_be_written_stops_with_one_line_and_leaves_nothing
     assert "Traceback" not in result.stderr
 
     def no_room():  # as on a full disk, a file ends after so many bytes
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 
     result = run("predict", photos, "-o", tmp_path / "out", "--as", "cutout", *common, cwd=tmp_path, preexec_fn=no_room)
     assert result.returncode == 1 and result.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in result.stderr
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert results(tmp_path / "out") == []
+    result = run("predict", photos, "-o", "/proc/nowhere", *common, cwd=tmp_path)
+    assert (
+        result.returncode == 1 and result.stderr.startswith("error: /proc/nowhere") and "runtime" not in result.stderr
+    )
+
+
+def test_a_table_that_cannot_be_written_is_one_line(small, photos, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "codes.csv")
+
+    monkeypatch.setattr("personseg.writers.atomic_path", full)
+    with pytest.raises(UserError, match="No space left"):
+        run_job(Job([str(photos)], tmp_path / "codes.csv", "rle"), small.model, "pytorch_fp32", 1)
+    assert "written" not in capsys.readouterr().err
 
 
 def test_two_photos_of_one_name_are_refused(tmp_path):
@@ -309,6 +331,155 @@ def test_two_photos_of_one_name_are_refused(tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="same file"):
         find_photos([str(tmp_path)], recursive=False)
+
+
+def test_one_photo_may_be_given_a_files_name(small, photos, tmp_path):
+    photo = str(photos / "Привет 1.jpg")
+
+    def do(out, kind="mask", **options):
+        return run_job(Job([options.pop("photo", photo)], tmp_path / out, kind, **options), small.model, "auto", 1)
+
+    assert do("me.png") == do("me.png", "cutout") == do("deep/over.jpg", "cutout", background="white") == 0
+    assert Image.open(tmp_path / "me.png").mode == "RGBA", "a named file is written anew"
+    assert results(tmp_path / "deep") == ["over.jpg"] and not (tmp_path / RECORD).exists()
+    for out, kind, reason in (
+        ("me.jpg", "cutout", r"written as \.png, with --background also \.jpg"),
+        ("me.webp", "mask", r"written as \.png or \.jpg"),
+        ("me.png", "rle", r"written as \.csv"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            do(out, kind)
+    with pytest.raises(UserError, match="there are 2 photos"):
+        do("all.png", photo=str(photos), recursive=True)
+
+
+def test_a_photo_is_never_replaced_by_its_result(small, tmp_path):
+    image = Image.open(small.pairs[0][0])
+    image.save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    for out in (tmp_path, tmp_path / "a.png"):
+        with pytest.raises(UserError, match=r"a\.png is a photo"):
+            run_job(Job([str(tmp_path)], out, "mask", overwrite=True), small.model, "pytorch_fp32", 1)
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_results_inside_the_searched_folder_are_no_photos(small, photos, tmp_path):
+    (photos / "folder.jpg").mkdir()
+    (photos / ".hidden.jpg").touch()
+    job = Job([str(photos)], photos / "out", "mask", recursive=True)
+    assert run_job(job, small.model, "pytorch_fp32", 1) == run_job(job, small.model, "pytorch_fp32", 1) == 0
+    assert results(photos / "out") == ["deep er/-b.png", "Привет 1.png"]
+    found = find_photos([f"{photos}/**/*"], recursive=False, out=photos / "out")
+    assert [item.name for item in found] == ["deep er/-b", "Привет 1"], "a pattern means photos too"
+    assert [item.path.name for item in find_photos([f"{photos}/*.txt"], False)] == ["note.txt"]
+
+
+def test_results_of_another_model_or_options_do_not_pass_for_these(small, photos, tmp_path, capsys):
+    def do(kind="mask", overwrite=False, **options):
+        return run_job(Job([str(photos)], tmp_path / "out", kind, overwrite=overwrite, **options), model, "auto", 1)
+
+    model = shutil.copytree(small.model, tmp_path / "models" / "person")
+    assert do() == do() == do("overlay") == do(threshold=0.4, overwrite=True) == 0
+    with pytest.raises(UserError, match=r"another --threshold; .*--overwrite"):
+        do()
+    with pytest.raises(UserError, match="another --as, --threshold"):
+        do("cutout")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "sha256": "0" * 64}))
+    with pytest.raises(UserError, match="another model"):
+        do("overlay")
+    (tmp_path / "out" / RECORD).unlink()
+    assert do("overlay") == 0 and "1 done before" in capsys.readouterr().err
+
+
+def test_phone_photos_that_cannot_be_read_are_named(small, photos, tmp_path, capsys):
+    (photos / "IMG_1.HEIC").write_bytes(b"\0\0\0 ftypheic")
+    assert run_job(Job([str(photos)], tmp_path / "out", "mask"), small.model, "pytorch_fp32", 1) == 1
+    assert "IMG_1.HEIC: HEIC cannot be read; save it as JPEG" in capsys.readouterr().err
+
+
+def test_a_name_too_long_for_the_disk_fails_alone(small, photos, tmp_path, capsys):
+    shutil.copy(small.pairs[0][0], photos / f"{'n' * 250}.jpg")
+    assert run_job(Job([str(photos)], tmp_path / "out", "mask"), small.model, "pytorch_fp32", 1) == 1
+    assert "name too long" in capsys.readouterr().err and results(tmp_path / "out") == ["Привет 1.png"]
+    with pytest.raises(UserError, match="name too long"):
+        find_photos(["n" * 300], recursive=False)
+
+
+def test_a_submission_is_in_the_order_of_its_numbers_and_goes_on(small, tmp_path, monkeypatch):
+    folder, table = tmp_path / "test", tmp_path / "submission.csv"
+    folder.mkdir()
+    for name in ("10", "9", "1492"):
+        shutil.copy(small.pairs[0][0], folder / f"{name}.jpg")
+    table.write_text("image,rle_mask\n" + f"9,{'1 1 ' * 50_000}\n")  # longer than the csv module takes by default
+    monkeypatch.setattr("personseg.writers.SAVE_EVERY", -1)
+    assert run_job(Job([str(folder)], table, "rle"), small.model, "pytorch_fp32", 1) == 0
+    lines = table.read_text().splitlines()
+    assert lines[0] == "image,rle_mask" and [line.split(",")[0] for line in lines[1:]] == ["9", "10", "1492"]
+    assert lines[1].count("1 1 ") == 50_000, "done before"
+    assert re.fullmatch(r"10,\d+ \d+( \d+ \d+)*", lines[2])
+
+
+@pytest.mark.parametrize("content", [b"foo,bar\n1,2\n", b"image,rle_mask\n1,2,3\n", b"\xff\xfe"])
+def test_a_table_of_something_else_is_not_replaced(small, photos, tmp_path, content):
+    table = tmp_path / "mine.csv"
+    table.write_bytes(content)
+    with pytest.raises(UserError, match="not a submission file"):
+        run_job(Job([str(photos)], table, "rle"), small.model, "pytorch_fp32", 1)
+    assert table.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("background", "pixel"),
+    [("white", (255, 255, 255)), ("#20a0ff", (32, 160, 255)), ("behind.png", (9, 90, 9)), ("blur", None)],
+)
+def test_backgrounds_are_the_same_in_shell_and_python(small, segmenter, tmp_path, monkeypatch, background, pixel):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 10), (9, 90, 9)).save("behind.png")
+    photo = small.pairs[0][0]
+    made = segmenter.cutout(photo, background=background)
+    job = Job([str(photo)], Path("out.png"), "cutout", background=background)
+    assert run_job(job, small.model, "pytorch_fp32", 1) == 0
+    np.testing.assert_array_equal(read_image("out.png"), made)
+    mask = segmenter.predict(photo).mask
+    assert pixel is None or (made[~mask] == pixel).all()
+    np.testing.assert_array_equal(made[mask], read_image(photo)[mask])
+
+
+@pytest.mark.parametrize("background", ["nope.jpg", "not a colour", "x" * 300])
+def test_a_background_that_is_none_is_one_line(small, photos, tmp_path, background):
+    job = Job([str(photos)], tmp_path / "out", "cutout", background=background)
+    with pytest.raises(UserError, match=r"^--background .*neither a colour, nor a picture, nor blur"):
+        run_job(job, small.model, "pytorch_fp32", 1)
+    for option in ({"matting": True}, {"background": "white"}):
+        with pytest.raises(UserError, match="is for --as cutout"):
+            run_job(Job([str(photos)], tmp_path / "out", "mask", **option), small.model, "pytorch_fp32", 1)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "L", "1", "P", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize("levels", [200, 65535])
+def test_photos_read_in_strips_are_those_read_whole(mode, levels):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (STRIP + 40, 30), dtype=np.uint8)
+    grey[:STRIP] //= 3  # the strips are not equally bright
+    if mode in ("I;16", "I", "F"):
+        kind = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        image = Image.fromarray((grey.astype(np.float64) * levels / 255).astype(kind))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (*grey.shape, 4), dtype=np.uint8)).convert(mode)
+    assert image.mode == mode
+    np.testing.assert_array_equal(read_photo(image), to_rgb(image))
+
+
+def test_arrays_that_are_no_photos_are_refused(segmenter):
+    photo = np.full((9, 9, 3), 200.0)
+    with pytest.raises(UserError, match=r"0\.\.1"):
+        segmenter.predict(photo)
+    assert segmenter.predict(photo / 255).mask.shape == (9, 9)
+    several = segmenter.predict(np.zeros((3, 9, 7, 3), np.uint8))
+    assert [found.mask.shape for found in several] == [(9, 7)] * 3
+    assert len(segmenter.predict((photo / 255, photo / 255))) == 2
+    assert "pytorch_fp32" in repr(segmenter)
 
 
 def test_help_and_info(small, tmp_path):

@@ -14,10 +14,12 @@ from exported import Exported, exported  # noqa: F401 (a fixture)
 from numpy.typing import NDArray
 
 from personseg import Segmenter
-from personseg.batch import Job, find_photos, run_job
+from personseg.batch import run_job
 from personseg.errors import UserError
 from personseg.images import RGB
+from personseg.inputs import find_photos
 from personseg.video import segment_video, with_sound
+from personseg.writers import RECORD, Job
 
 FRAMES = 13  # more than a batch
 
@@ -60,6 +62,10 @@ def read_video(path: Path) -> tuple[list[NDArray[np.uint8]], float]:
         pictures.append(np.asarray(frame, np.uint8))
 
 
+def results(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.name != RECORD]
+
+
 def job(inputs: list[str], out: Path, kind: str, background: str = "") -> Job:
     return Job(inputs=inputs, out=out, kind=kind, background=background)
 
@@ -73,7 +79,7 @@ def test_frames_are_what_photos_would_be(
     tmp_path: Path,
 ) -> None:
     assert run_job(job([str(clip)], tmp_path / "out", kind, background), exported.model, "pytorch_fp32", 1) == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["walk.mp4"], "nothing else is left"
+    assert results(tmp_path / "out") == ["walk.mp4"], "nothing else is left"
     made, rate = read_video(tmp_path / "out/walk.mp4")
     assert len(made) == FRAMES and rate == 12.5 and made[0].shape == (120, 96, 3)
     segmenter = Segmenter.load(exported.model, "pytorch_fp32", export_folder=exported.folder)
@@ -126,7 +132,7 @@ def test_what_cannot_be_done_is_named_and_the_rest_goes_on(
     assert run_job(job([str(folder)], tmp_path / "out", "mask"), exported.model, "pytorch_fp32", 1) == 1
     told = capsys.readouterr().err
     assert told.count("not a video that can be read") == 2 and "1 written" in told and "2 failed" in told
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.mp4"]
+    assert results(tmp_path / "out") == ["good.mp4"]
     assert run_job(job([str(clip)], tmp_path / "rgba", "cutout"), exported.model, "pytorch_fp32", 1) == 1
     assert "with --background" in capsys.readouterr().err
 

@@ -1,0 +1,106 @@
+"""Which photos and videos a user means, and their pixels."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from personseg.errors import UserError
+from personseg.files import natural_key
+from personseg.images import RGB
+from personseg.segmenter import HEIC_SUFFIXES, read_photo
+
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+# Photos that cannot be read are looked for too: left out without a word, they would be missed late.
+KNOWN = SUFFIXES | VIDEO_SUFFIXES | HEIC_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo or video, and its name in the output: relative to the folder it was found in, without suffix."""
+
+    path: Path
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_photos(inputs: Sequence[str], recursive: bool, out: Path | None = None) -> list[Item]:
+    """Photos and videos of files, folders and patterns, in natural order.
+
+    What lies in `out`, a folder of results inside one that is searched, is left out, as are hidden files. UserError if
+    an input gives nothing or two would be written to one file.
+    """
+    items: dict[Path, Item] = {}
+    for given in inputs:
+        try:
+            found, root = _search(given, recursive, out)
+        except OSError as error:
+            raise UserError(f"{given}: {error.strerror or error}") from None
+        if not found:
+            deeper = "; --recursive looks below it" if not recursive else ""
+            what = f"no photos or videos in it{deeper}" if Path(given).is_dir() else "no such file"
+            raise UserError(f"{given}: {what}")
+        for photo in found:
+            name = photo.relative_to(root) if photo.is_relative_to(root) else Path(photo.name)
+            items.setdefault(photo.resolve(), Item(photo, name.with_suffix("").as_posix()))
+    ordered = sorted(items.values(), key=lambda item: natural_key(item.name))
+    seen: dict[tuple[str, bool], Path] = {}
+    for item in ordered:
+        key = item.name, item.is_video
+        if key in seen:
+            raise UserError(f"{item.path} and {seen[key]} would be written to the same file; do them apart")
+        seen[key] = item.path
+    return ordered
+
+
+def _search(given: str, recursive: bool, out: Path | None) -> tuple[list[Path], Path]:
+    """Files that are meant, and the folder their names in the output are relative to."""
+    path = Path(given)
+    if path.is_dir():
+        below = path.rglob("*") if recursive else path.iterdir()
+        shown = (p for p in below if not any(part.startswith(".") for part in p.relative_to(path).parts))
+        return [p for p in _without(shown, path, out) if p.suffix.lower() in KNOWN], path
+    if path.exists():
+        return [path], path.parent
+    root = Path(given.split("*")[0].split("?")[0].split("[")[0] + "x").parent
+    matched = _without(map(Path, glob.glob(given, recursive=True)), root, out)  # noqa: PTH207 (absolute too)
+    # `photos/*` means the photos there; `*.raw` asks for these files by name.
+    return [p for p in matched if p.suffix.lower() in KNOWN] or matched, root
+
+
+def _without(paths: Iterable[Path], root: Path, out: Path | None) -> list[Path]:
+    """Those of `paths` that are files, without results of a run before."""
+    results = out.resolve() if out is not None and out.is_dir() else None
+    if results is not None and root.resolve() not in results.parents:
+        results = None  # in the same folder results and photos cannot be told apart
+    return [p for p in paths if p.is_file() and (results is None or not p.resolve().is_relative_to(results))]
+
+
+def _read(item: Item) -> tuple[Item, RGB | str | None]:
+    try:
+        if item.is_video:
+            return item, None
+        return item, read_photo(item.path)
+    except (UserError, OSError, MemoryError) as error:
+        text = str(error) or "not enough memory"
+        return item, text if text.startswith(str(item.path)) else f"{item.path}: {text}"
+
+
+def read_ahead(items: Sequence[Item]) -> Iterator[tuple[Item, RGB | str | None]]:
+    """Read each photo while the one before is worked on: pixels, what is wrong with the file, or None for a video."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = None
+        for item in items:
+            following = pool.submit(_read, item)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
