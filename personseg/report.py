@@ -68,9 +68,7 @@ def fact(key: str, value: Any) -> str:
         return f"{words.removesuffix('bytes').strip()} {significant(value / 1e6)} MB"
     if key.endswith("_s") and isinstance(value, int | float):
         return f"{words.removesuffix(' s')} {significant(value)} s"
-    if isinstance(value, list | tuple):
-        value = ", ".join(str(item) for item in value)
-    return f"{words} {value}"
+    return f"{words} {_listed(value)}"
 
 
 def _facts(backend: str, row: Mapping[str, Any], export: Mapping[str, Any]) -> list[str]:
@@ -300,7 +298,12 @@ def _charts(found: Results) -> dict[str, Markup]:
 
 
 def _environment(found: Results) -> list[tuple[str, str]]:
-    return [(key, str(value)) for key, value in results.flatten(found.environment).items() if value not in (None, "")]
+    flat = results.flatten(found.environment)
+    return [(key.removeprefix("versions."), _listed(value)) for key, value in flat.items() if value not in (None, "")]
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _ablation(table: pd.DataFrame | None) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from personseg.report import (
     write_plot_tables,
 )
 from personseg.results import defect_counts, flatten, read_results
+from tests.browser import browser
 from tests.finished import BACKENDS, write_finished
 
 OPTIONS = Options("People", "made-up", generated=False, worst=3, sheets=1, overlays=4)
@@ -151,6 +152,25 @@ def test_without_any_measurement_the_page_still_comes(project: Path, tmp_path: P
 
 def test_same_results_give_same_bytes(project: Path, tmp_path: Path) -> None:
     assert rendered(project, tmp_path / "a") == rendered(project, tmp_path / "b")
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(project: Path, tmp_path: Path) -> None:
+    rendered(project, tmp_path)
+    with browser() as chromium:
+        for width in (360, 390, 1280):
+            page = chromium.new_page(viewport={"width": width, "height": 800})
+            page.goto((tmp_path / "report.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            box = page.locator("table:has(caption:text('Table 1.'))").bounding_box()
+            assert box["x"] + box["width"] <= width, "the table that matters most is seen whole"
+            page.close()
+
+
+def test_where_it_ran_is_said_in_words(tmp_path: Path) -> None:
+    root = write_finished(tmp_path / "project")
+    (root / "data/env.json").write_text('{"instruction_sets": ["avx2", "amx_int8"], "versions": {"torch": "2.14.1"}}')
+    for text in rendered(root, tmp_path):
+        assert "avx2, amx_int8" in text and "versions." not in text and "['" not in text
 
 
 def test_photos_are_left_out_on_demand(project: Path, tmp_path: Path) -> None:
