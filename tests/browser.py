@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # a moving test picture
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -43,7 +44,7 @@ def browser() -> Iterator[Any]:
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     with playwright.sync_playwright() as tools:
         try:
-            chromium = tools.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            chromium = tools.chromium.launch(executable_path=path, args=["--no-sandbox", *CAMERA])
         except playwright.Error as error:
             pytest.skip(f"no Chromium: install one, or do `playwright install chromium` ({str(error).splitlines()[0]})")
         try:

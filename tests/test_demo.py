@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -91,6 +92,31 @@ def test_an_example_is_one_click_and_every_choice_changes_the_result(page: Any) 
     page.get_by_role("button", name="Every runtime on this photo").click()
     page.get_by_role("button", name="Time them").click()
     page.get_by_text("pytorch_fp32", exact=True).filter(visible=True).first.wait_for()  # the table has hidden copies
+
+
+def test_before_and_after_lie_under_a_slider(page: Any, photo: Path) -> None:
+    page.locator("input[type=file]").first.set_input_files(photo)
+    figures(page)
+    page.get_by_role("tab", name="Before and after").click()
+    panel = page.get_by_role("tabpanel").filter(visible=True)
+    panel.locator("img").nth(1).wait_for()
+    sources = [picture.get_attribute("src") for picture in panel.locator("img").all()]
+    assert len(set(sources)) == 2, "the photo and what was made of it"
+    box = panel.locator("img").first.bounding_box()
+    handle = panel.locator(".outer, .inner").first
+    before = handle.bounding_box()["x"]
+    page.mouse.move(before + 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(before - box["width"] / 4, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    assert handle.bounding_box()["x"] < before - 10
+
+
+def test_the_camera_takes_a_photo(page: Any) -> None:
+    page.get_by_label("Capture from camera").click()
+    page.get_by_text("Click to Access Webcam").or_(page.get_by_label("capture photo")).first.click()
+    page.get_by_label("capture photo").click()
+    assert re.match(r"\d+ x \d+ px", figures(page))
 
 
 def test_a_mistake_is_said_on_the_page_and_nothing_is_asked_of_the_net(page: Any, photo: Path) -> None:
