@@ -308,6 +308,61 @@ def test_a_mask_is_mended_by_brush(page: Any, data: Path, categories: Path) -> N
     assert "mended by hand" in page.inner_text("#mask-title")
 
 
+def drawn_mask(page: Any) -> Mask:
+    """The mask as the page shows it in the view `mask`."""
+    data = page.evaluate(
+        """() => {
+            const canvas = document.getElementById("canvas"), context = canvas.getContext("2d");
+            const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+            return [...data].filter((_, i) => i % 4 === 0);
+        }"""
+    )
+    return np.array(data).reshape(320, 240) > 127
+
+
+def test_the_automatic_repair_is_a_beginning_and_before_and_after_are_shown(
+    page: Any, data: Path, categories: Path
+) -> None:
+    page.select_option("#filter-defect", "spots")
+    on_screen(page, "3")
+    page.keyboard.press("k")
+    page.click("#tab-mend")
+    given = read_mask(data / "jpg/masks/3.jpg")
+    page.click("#auto")
+    page.get_by_text("spots removed").wait_for()
+    page.wait_for_timeout(200)
+    assert not drawn_mask(page)[28:52, 8:32].any(), "after"
+    page.keyboard.down("b")
+    page.wait_for_timeout(200)
+    np.testing.assert_array_equal(drawn_mask(page), given)
+    page.keyboard.up("b")
+    page.wait_for_timeout(200)
+    assert not drawn_mask(page)[28:52, 8:32].any()
+    page.keyboard.press("Control+z")
+    page.wait_for_timeout(200)
+    np.testing.assert_array_equal(drawn_mask(page), given)
+    page.click("#auto")
+    page.get_by_text("spots removed").wait_for()
+    page.keyboard.press("Enter")
+    wait_for_rows(categories, {"3": 2})
+    assert not read_mask(mended_path(categories, "3"))[28:52, 8:32].any()
+
+
+def test_views_and_zoom(page: Any) -> None:
+    page.select_option("#filter-defect", "spots")
+    on_screen(page, "3")
+    seen = [page.evaluate("document.getElementById('canvas').toDataURL()")]
+    for key in "cpkd":  # it opens with the overlay; none of the others looks like one before
+        page.keyboard.press(key)
+        page.wait_for_function("seen => !seen.includes(document.getElementById('canvas').toDataURL())", arg=seen)
+        seen.append(page.evaluate("document.getElementById('canvas').toDataURL()"))
+    fitted = page.inner_text("#zoom")
+    page.keyboard.press("+")
+    assert float(page.inner_text("#zoom").split()[0]) > float(fitted.split()[0])
+    page.keyboard.press("0")
+    assert page.inner_text("#zoom") == fitted
+
+
 def test_the_next_mask_is_there_at_once(page: Any, data: Path) -> None:
     order = worst_first(data)
     page.wait_for_timeout(500)  # as a person looks at the first one
