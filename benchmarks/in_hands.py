@@ -29,7 +29,12 @@ from personseg.sample.photo import draw_pair
 
 MEGAPIXELS_12, LARGEST = (4000, 3000), (9000, 12000)  # height, width
 GOALS = {"help_s": 0.5, "first_mask_s": 3.0, "demo_12_megapixels_s": 1.0, "largest_photo_bytes": 2e9}
-KINDS = {"mask": [], "overlay": [], "cutout": ["--background", "white"]}  # of the largest photo
+KINDS = {  # of the largest photo
+    "mask": ["mask"],
+    "overlay": ["overlay"],
+    "cutout": ["cutout", "--background", "white"],
+    "cutout, soft": ["cutout", "--background", "blur", "--matting"],
+}
 
 
 def drawn(size: tuple[int, int]) -> RGB:
@@ -89,7 +94,7 @@ def measure(model: Path, rounds: int) -> dict[str, Any]:
 
         peaks = {}
         for kind, more in KINDS.items():
-            seconds, peak = run(predict(large, kind, *more))
+            seconds, peak = run(predict(large, *more))
             peaks[kind] = {"seconds": seconds, "peak_bytes": peak}
         return {
             "help_s": median_seconds(["--help"], rounds),

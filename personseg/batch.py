@@ -50,7 +50,7 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
         for failure in failures:
             print(f"failed: {failure}", file=sys.stderr)
     done, seconds = len(todo) - len(failures), time.monotonic() - start
-    rate = f"{done / max(seconds, 1e-3):.1f} img/s"
+    rate = f"{done / max(seconds, 1e-3):.2g} img/s"
     print(f"{done} written to {job.out} in {seconds:.1f} s ({rate}), {len(failures)} failed", file=sys.stderr)
     return 1 if failures else 0
 

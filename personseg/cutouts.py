@@ -100,7 +100,7 @@ def _covering(background: NDArray[np.uint8], height: int, width: int, rows: slic
 
 
 def blurred(image: RGB, mask: Mask) -> RGB:
-    """Blur the background of a photo, for the person to be laid over.
+    """Blur the background of a photo, for the person to be laid over; of a large photo smaller than it.
 
     Normalised convolution (Knutsson & Westin 1993): the person's own colours do not bleed into it.
     """
@@ -112,4 +112,4 @@ def blurred(image: RGB, mask: Mask) -> RGB:
     weight = (1 - person)[..., None] + 1e-3  # where no background is near, the person is better than nothing
     weights = cv2.GaussianBlur(weight, (0, 0), sigma * scale)[..., None]
     smooth = cv2.GaussianBlur(small * weight, (0, 0), sigma * scale) / weights
-    return np.asarray(cv2.resize(smooth.clip(0, 255).astype(np.uint8), image.shape[1::-1]), np.uint8)
+    return np.asarray(smooth.clip(0, 255).astype(np.uint8))

@@ -182,6 +182,17 @@ def test_a_background_made_in_strips_is_the_covering_one(size):
     assert np.abs(made - expected).max() <= 3
 
 
+def test_a_large_photos_own_background_covers_it():
+    x = np.linspace(0, 255, 1400).astype(np.uint8)
+    image = np.dstack(
+        [np.tile(x, (2100, 1)), np.tile(np.linspace(0, 255, 2100).astype(np.uint8)[:, None], (1, 1400))] * 2
+    )
+    nobody = np.zeros(image.shape[:2], bool)
+    assert blurred(image[..., :3], nobody).size < image[..., :3].size / 10, "a strong blur needs few pixels"
+    made = compose(image[..., :3], nobody, "blur").astype(int)
+    assert np.abs(made - image[..., :3])[60:-60, 60:-60].max() <= 3, "a ramp stays where it is"
+
+
 def test_a_blurred_background_holds_nothing_of_the_person():
     image = np.full((200, 150, 3), 30, np.uint8)
     mask = np.zeros((200, 150), bool)
