@@ -17,6 +17,7 @@ from personseg.images import encode_mask_jpeg, encode_rgb_jpeg, open_supplied, t
 from personseg.parallel import parallel_map
 
 ORIENTATION = 0x0112  # EXIF tag
+MAX_STEM_BYTES = 220  # of the 255 that a file's name may have: the road adds prefixes, suffixes, and names in passing
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,15 @@ class Rejected:
     reason: str
 
 
+def name_fault(stem: str) -> str:
+    """What is wrong with a file's name, or nothing."""
+    length = len(stem.encode())
+    return f"name is too long: {length} bytes, {MAX_STEM_BYTES} at most" if length > MAX_STEM_BYTES else ""
+
+
 def find_pairs(raw: Path) -> tuple[list[Pair], list[Rejected]]:
-    """Match `raw`/images and `raw`/masks by stem, in natural order; what has no single partner is rejected."""
+    """Match `raw`/images and `raw`/masks by stem, in natural order; what has no single partner, or a name the road
+    has no room for, is rejected."""
     files: dict[str, dict[str, Path]] = {}
     rejected: list[Rejected] = []
     for kind in ("images", "masks"):
@@ -58,6 +66,8 @@ def find_pairs(raw: Path) -> tuple[list[Pair], list[Rejected]]:
         for path in found:
             if counts[path.stem] > 1:
                 rejected.append(Rejected(f"{kind}/{path.name}", f"{counts[path.stem]} files share this stem"))
+            elif fault := name_fault(path.stem):
+                rejected.append(Rejected(f"{kind}/{path.name}", fault))
             else:
                 files.setdefault(path.stem, {})[kind] = path
     ambiguous = {Path(item.name).stem for item in rejected}

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import EpsImagePlugin, Image, ImageOps
 
 from personseg.errors import UserError
 from personseg.files import atomic_path
@@ -19,6 +19,10 @@ RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 MASK_LEVEL = 127  # above it is person: JPEG ringing around 0 and 255 stays far from the middle
+
+# What a photo or mask may be. Pillow knows forty kinds more; among them PostScript, a program, which it would run.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "AVIF")
+EpsImagePlugin.gs_binary = False  # nor may it where a library opens a file by itself, as Gradio does
 
 # Pillow's own limit would warn or refuse before `open_supplied` compares the header with the caller's limit.
 Image.MAX_IMAGE_PIXELS = None
@@ -87,16 +91,14 @@ def write_image(path: str | Path, image: RGB, quality: int = 95) -> None:
 def open_supplied(path: str | Path, max_pixels: int) -> Image.Image:
     """Open and fully decode a user's file with Pillow, EXIF orientation applied.
 
-    Raises ValueError with a short reason if the file is empty, not an image, truncated, or larger
+    Raises ValueError with a short reason if the file is empty, none of `FORMATS`, truncated, or larger
     than `max_pixels` (checked from the header, before decoding).
     """
     path = Path(path)
     if path.stat().st_size == 0:
         raise ValueError("empty file")
     try:
-        image = Image.open(path)
-    except Image.DecompressionBombError:
-        raise ValueError(f"more than {max_pixels} pixels") from None
+        image = Image.open(path, formats=FORMATS)
     except Exception:
         raise ValueError("not a readable image") from None
     with image:
@@ -131,8 +133,8 @@ def to_rgb(image: Image.Image) -> RGB:
 def to_mask(image: Image.Image) -> Mask:
     """Turn a supplied mask into bool HxW.
 
-    Above half the range is person; 0/1 masks count as 0/255. Of a palette with two colours in use the
-    brighter one is person (tools colour label 1 dark red). Where alpha varies, it is the mask: a cutout.
+    Above half the range is person; 0/1 masks count as 0/255. Of two colours the brighter one is person (tools draw
+    label 1 dark red on black). Where alpha varies, it is the mask: a cutout.
     """
     if "transparency" in image.info or image.mode in ("LA", "PA"):
         image = image.convert("RGBA")
@@ -140,7 +142,7 @@ def to_mask(image: Image.Image) -> Mask:
         alpha = image.getchannel("A")
         low, high = alpha.getextrema()
         image = alpha if low != high else image.convert("RGB")
-    two_colours = image.mode == "P" and len(image.getcolors() or ()) == 2
+    two_colours = image.mode in ("P", "RGB") and len(image.getcolors(2) or ()) == 2
     grey = np.asarray(_to_8bit(image).convert("L"))
     level = MASK_LEVEL
     if grey.max(initial=0) == 1:

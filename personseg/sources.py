@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,7 +31,15 @@ NAMES = ("images", "masks", "unlabelled")  # of the folders that `fetch` makes
 JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 MAX_UNPACKED_BYTES = 200 * 2**30
 MAX_RATIO = 200  # deflate cannot pass about 1000; photos hardly compress at all
+SMALL_BYTES = 2**26  # an archive that unpacks to no more is let be, whatever its ratio
+MAX_NAME_BYTES = 255  # of most file systems
 HASHED_BELOW_BYTES = 2**30
+# What a damaged zip raises; UnicodeDecodeError for a name that is not the UTF-8 it is marked as, MemoryError for a
+# dictionary of gigabytes.
+DAMAGE = (
+    *(zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError, UnicodeDecodeError),
+    MemoryError,
+)
 
 
 def is_url(source: str) -> bool:
@@ -50,7 +59,11 @@ def describe_source(source: str, sha256: str | None) -> dict[str, Any]:
             raise UserError("data.sha256: a URL needs the sha256 of its file, so that the data is known")
         return {"kind": "url", "url": source, "sha256": sha256}
     path = Path(source)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # say a name longer than any file's
+        raise UserError(f"data.source: {source[:200]} cannot be read ({error.strerror}); check the path") from None
+    if not there:
         raise UserError(f"data.source: nothing at {source}; give the path of a folder or zip, or `{SAMPLE}`")
     if path.is_dir():
         digest = hashlib.sha256()
@@ -87,13 +100,18 @@ def fetch(source: str, sha256: str | None, out: Path, downloads: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """List regular files, sorted; hidden ones, junk and links out of the folder are left out."""
+    """List regular files, sorted; hidden ones and junk are left out. UserError: a link out of the folder, a name that
+    tables, DVC and the next machine could not hold."""
     root = folder.resolve()
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name in JUNK or not entry.is_file():
             continue
         if not entry.resolve().is_relative_to(root):
             raise UserError(f"data.source: {entry} is a link out of its folder; copy the file there instead")
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"data.source: {os.fsencode(entry.name)!r} in {folder} is not UTF-8; rename it") from None
         yield entry
 
 
@@ -138,7 +156,7 @@ def unzip(path: Path, out: Path) -> None:
                 if place.parent in wanted and not place.name.startswith("."):
                     with archive.open(entry) as inside:
                         _copy_limited(inside, out / wanted[place.parent] / place.name, entry.file_size)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError, OSError) as error:
+    except (*DAMAGE, OSError) as error:
         # Damage shows as an OSError without number (bz2) or as a seek to nowhere; a full disk is another matter.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
@@ -151,21 +169,26 @@ def _is_layout(name: str) -> bool:
 
 def _refuse_hostile(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     total = 0
-    names = [str(PurePosixPath(entry.filename)) for entry in entries]  # a//b and a/b are one file
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"data.source: {path}: entry {twice!r} occurs twice; archive refused")
+    counts = Counter(str(PurePosixPath(entry.filename)) for entry in entries)  # a//b and a/b are one file
+    for name, count in counts.items():
+        if count > 1:
+            raise UserError(f"data.source: {path}: entry {name!r} occurs twice; archive refused")
     for entry in entries:
         place = PurePosixPath(entry.filename.replace("\\", "/"))
         if not place.parts or place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
             raise UserError(f"data.source: {path}: entry {entry.filename!r} would leave the folder; archive refused")
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise UserError(f"data.source: {path}: entry {entry.filename!r} is a link; archive refused")
+        if len(place.name.encode()) > MAX_NAME_BYTES:
+            raise UserError(f"data.source: {path}: the name is too long of entry {place.name[:60]!r}...; shorten it")
         if entry.flag_bits & 1:
             raise UserError(f"data.source: {path}: entry {entry.filename!r} is encrypted; unpack it first")
         total += entry.file_size
         if entry.file_size > 2**20 and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
             raise UserError(f"data.source: {path}: entry {entry.filename!r} unpacks to {entry.file_size} B; refused")
+    # Thousands of small entries, each below the limit of one, make a bomb too.
+    if total > max(SMALL_BYTES, MAX_RATIO * path.stat().st_size):
+        raise UserError(f"data.source: {path} of {path.stat().st_size} bytes unpacks to {total}; refused")
     if total > MAX_UNPACKED_BYTES:
         raise UserError(f"data.source: {path} unpacks to {total} bytes, more than {MAX_UNPACKED_BYTES}; refused")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from personseg.convert import jpeg_bytes
+from personseg.convert import jpeg_bytes, name_fault
 from personseg.duplicates import duplicate_groups
 from personseg.files import fresh_folder, natural_key, read_table, write_table
 from personseg.images import open_supplied
@@ -31,6 +31,8 @@ COLUMNS = ["stem", "labelled", "kept", "reason"]
 def _convert(photo: tuple[str, Path], out: Path, quality: int, max_pixels: int) -> str:
     """Write one photo (its new stem, its path) to `out`/STEM.jpg; return why not, or nothing."""
     stem, path = photo
+    if fault := name_fault(path.stem):
+        return fault
     try:
         data = jpeg_bytes(path, open_supplied(path, max_pixels), quality)
     except ValueError as error:
