@@ -13,7 +13,7 @@ from PIL import Image
 
 from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, write_table
-from personseg.images import encode_mask_jpeg, encode_rgb_jpeg, open_supplied, to_mask, to_rgb
+from personseg.images import encode_mask_jpeg, encode_rgb_jpeg, is_whole_jpeg, open_supplied, to_mask, to_rgb
 from personseg.parallel import parallel_map
 
 ORIENTATION = 0x0112  # EXIF tag
@@ -87,10 +87,13 @@ def find_pairs(raw: Path) -> tuple[list[Pair], list[Rejected]]:
 
 
 def jpeg_bytes(path: Path, image: Image.Image, quality: int) -> bytes:
-    """The photo's own bytes where they already are an upright RGB JPEG (no second loss), else encoded anew."""
+    """The photo's own bytes where they already are a whole, upright RGB JPEG (no second loss), else encoded anew.
+
+    ValueError if a side is longer than JPEG allows.
+    """
     with Image.open(path) as original:
         upright = original.getexif().get(ORIENTATION, 1) == 1
-        if original.format == "JPEG" and original.mode == "RGB" and upright:
+        if original.format == "JPEG" and original.mode == "RGB" and upright and is_whole_jpeg(path.read_bytes()):
             return path.read_bytes()
     return encode_rgb_jpeg(to_rgb(image), quality)
 

@@ -18,6 +18,7 @@ from personseg.files import atomic_path
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
+MAX_JPEG_SIDE = 65_500  # libjpeg's limit
 MASK_LEVEL = 127  # above it is person: JPEG ringing around 0 and 255 stays far from the middle
 
 # What a photo or mask may be. Pillow knows forty kinds more; among them PostScript, a program, which it would run.
@@ -31,17 +32,38 @@ Image.MAX_IMAGE_PIXELS = None
 cv2.setNumThreads(1)
 
 
+def is_whole_jpeg(data: bytes) -> bool:
+    """Whether a JPEG has its end marker. OpenCV draws what was cut off grey and takes it for a photo."""
+    at = 2
+    while data[at : at + 1] == b"\xff":
+        if data[at + 1 : at + 2] == b"\xda":  # the picture itself; an end marker before it is that of a preview
+            return data.rfind(b"\xff\xd9", at) >= 0
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _decode(path: str | Path, flags: int) -> NDArray[np.uint8] | None:
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    if not data or (data.startswith(b"\xff\xd8") and not is_whole_jpeg(data)):
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    return None if image is None else image.astype(np.uint8, copy=False)
+
+
 def read_image(path: str | Path) -> RGB:
-    """Read a photo the pipeline wrote as uint8 RGB HxWx3; UserError if it is missing or damaged."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    """Read a photo the pipeline wrote as uint8 RGB HxWx3; UserError if it is missing, cut short or damaged."""
+    image = _decode(path, cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise UserError(f"{path}: missing or not a readable image; run `dvc repro` to make it anew")
-    return image.astype(np.uint8, copy=False)
+    return image
 
 
 def read_mask(path: str | Path) -> Mask:
     """Read a mask (PNG or JPEG) as bool HxW: person where the grey value is above 127."""
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    mask = _decode(path, cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise UserError(f"{path}: missing or not a readable mask; run `dvc repro` to make it anew")
     return np.asarray(mask > MASK_LEVEL)
@@ -72,7 +94,9 @@ def write_mask(path: str | Path, mask: Mask) -> None:
 
 
 def encode_rgb_jpeg(image: RGB, quality: int) -> bytes:
-    """Encode a uint8 RGB photo as JPEG of `quality` 1-100."""
+    """Encode a uint8 RGB photo as JPEG of `quality` 1-100; ValueError if a side is longer than JPEG allows."""
+    if max(image.shape) > MAX_JPEG_SIDE:
+        raise ValueError(f"{image.shape[1]}x{image.shape[0]} is more than JPEG can be ({MAX_JPEG_SIDE} px a side)")
     data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return data.tobytes()
 

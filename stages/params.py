@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from personseg.errors import UserError
 
+MAX_VALUES = 10_000  # in params.yaml, aliases followed
+SHOWN = 120  # characters of a wrong value
+
 Probability = Annotated[float, Field(ge=0, le=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]  # generators take no seed above 2**32
+Positive = Annotated[int, Field(ge=1, le=10**9)]
 
 
 def _holds_bool(value: Any) -> bool:
@@ -50,7 +53,7 @@ class Data(Section):
 
 
 class Sample(Section):
-    count: Annotated[int, Field(ge=10)]
+    count: Annotated[int, Field(ge=10, le=10**6)]
     seed: Natural
     defect_fraction: Probability
 
@@ -268,13 +271,36 @@ class Params(Section):
     track: Track
 
 
+def _shown(value: Any) -> str:
+    """A given value, short enough for one line."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _check_amount(values: Any, path: Path) -> None:
+    """UserError if there are more values than params can be: aliases in YAML multiply, or hold themselves."""
+    waiting, count = [values], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise UserError(f"{path}: more than {MAX_VALUES} values; an alias (*name) that repeats itself?")
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple | set):
+            waiting.extend(value)
+
+
 def describe(error: ValidationError) -> str:
     """One line for the first fault: the key's full name, what is wrong, how many more there are."""
     # A misspelt key is also a missing one: the name that stands in the file helps more.
     first, *rest = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"] if part != "[key]") or "the whole file"
     reason = {"extra_forbidden": "unknown key", "missing": "missing key"}.get(first["type"], first["msg"])
-    given = "" if first["type"] in ("missing", "extra_forbidden") else f" (got {first['input']!r})"
+    given = "" if first["type"] in ("missing", "extra_forbidden") else f" (got {_shown(first['input'])})"
     more = f"; and {len(rest)} more" if rest else ""
     return f"{key}: {reason}{given}{more}"
 
@@ -285,8 +311,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run from the project's folder") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that cannot be
+    # ValueError: not UTF-8, or a date that cannot be; the others: odd tables and sets, and lists in lists in lists.
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
+    _check_amount(values, path)
     try:
         return Params.model_validate(values)
     except ValidationError as error:

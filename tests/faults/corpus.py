@@ -239,7 +239,7 @@ for title, stem in (
     ("right to left", "\u202egpj.photo"),
     ("a leading dash", "-rf"),
     ("a leading equals sign", "=1+1"),
-    ("commas and quotes", 'a,"b",\'c\''),
+    ("commas and quotes", "a,\"b\",'c'"),
     ("percent and braces", "%s {0} ${HOME} $(id) `id`"),
     ("a semicolon and a hash", "a;b#c"),
     ("a backslash", "a\\b"),

@@ -28,7 +28,9 @@ def photo() -> NDArray[np.uint8]:
     return np.asarray(np.where(person()[..., None], (200, 150, 120), (30, 60, 50)) + grain, np.uint8)
 
 
-def encoded(picture: Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Mask, kind: str, **options: object) -> bytes:
+def encoded(
+    picture: Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Mask, kind: str, **options: object
+) -> bytes:
     """`picture` as the bytes of a file of `kind`, as Pillow names it."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     stream = io.BytesIO()

@@ -78,7 +78,9 @@ def test_case(case: Case, root: Path, capfd: pytest.CaptureFixture[str]) -> None
             through(source)
         line = str(caught.value)
         assert re.search(outcome.words, line) and "\n" not in line and len(line) < 600
-        assert tree(root.parent) - before <= {f"{root.parent}/data"}, "nothing is left behind, nothing written elsewhere"
+        assert tree(root.parent) - before <= {f"{root.parent}/data"}, (
+            "nothing is left behind, nothing written elsewhere"
+        )
         return
     out = through(source)
     assert tree(root.parent) - before == tree(Path("data").absolute()) | {str(Path("data").absolute())}
