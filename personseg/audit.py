@@ -228,7 +228,7 @@ def audit(
     jpg_dir, folds_dir = Path(jpg_dir), Path(folds_dir)
     row = partial(_row, jpg_dir=jpg_dir, folds_dir=folds_dir, limits=limits)
     scores = pd.DataFrame(parallel_map(row, mask_stems(jpg_dir / "masks"), workers, "audit"))
-    folds = read_table(folds_dir / "folds.csv").set_index("stem")
+    folds = read_table(folds_dir / "folds.csv", ["stem", "fold"]).set_index("stem")
     scores["near_duplicates"] = folds["near_duplicates"].reindex(scores["stem"]).fillna("").to_numpy()
     write_table(out_csv, scores)
     write_sheets(jpg_dir, folds_dir, scores, sheets_dir, limits, worst)

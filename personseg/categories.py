@@ -41,7 +41,7 @@ def read_categories(path: str | Path, known_stems: Collection[str]) -> dict[str,
     lines: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
+            reader = csv.DictReader(stream, strict=True)  # else a quote left open swallows the rest
             missing = {"stem", "category"} - set(reader.fieldnames or ())
             if missing:
                 raise UserError(f"{path}: no column {', '.join(sorted(missing))}; needs {','.join(COLUMNS)}")

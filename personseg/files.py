@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,18 +77,27 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Read a CSV; columns of stems are text even where stems are numbers. A missing or damaged file is a UserError."""
+def read_table(path: str | Path, columns: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a CSV; columns of stems are text even where stems are numbers.
+
+    UserError if the file is missing, damaged, or lacks one of `columns`, in its head or in any row.
+    """
     import pandas as pd
 
     try:
         # Only an empty cell is missing, and in `stem` not even that: a photo may be called `NA`.
         missing = {column: [""] for column in pd.read_csv(path, nrows=0).columns if column != "stem"}
-        return pd.read_csv(path, dtype={"stem": str, "near_duplicates": str}, keep_default_na=False, na_values=missing)
+        table = pd.read_csv(path, dtype={"stem": str, "near_duplicates": str}, keep_default_na=False, na_values=missing)
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro` to make it") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable CSV ({error})") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas' reading of rows that are longer than the head
+        raise UserError(f"{path}: not a readable CSV (rows longer than its head)")
+    for column in columns:
+        if column not in table or table[column].isna().any():
+            raise UserError(f"{path}: column {column} is missing or has gaps; delete the file and run `dvc repro`")
+    return table
 
 
 def sha256_file(path: str | Path) -> str:

@@ -78,7 +78,7 @@ def filter_masks(
     UserError: scores without a mask, faults in the reviewed file, or nothing left to keep.
     """
     jpg_dir = Path(jpg_dir)
-    scores = read_table(scores_csv)
+    scores = read_table(scores_csv, ["stem", "suggested"])
     suggested = dict(zip(scores["stem"], scores["suggested"].astype(int), strict=True))
     reviews = read_categories(categories_csv, suggested) if categories_csv else {}
     if reviews and (missing := [stem for stem in sorted(suggested, key=natural_key) if stem not in reviews]):

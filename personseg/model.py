@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 from torch import Tensor, nn
@@ -128,7 +129,10 @@ def save_model(folder: str | Path, model: nn.Module, config: ModelConfig) -> Non
     """Write model.safetensors and config.json (with the weights' sha256) as one whole folder."""
     with fresh_folder(folder) as temporary:
         state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        save_file(state, temporary / WEIGHTS_FILE)
+        try:
+            save_file(state, temporary / WEIGHTS_FILE)
+        except SafetensorError as error:  # a full disk, told by a library of its own
+            raise OSError(f"{temporary / WEIGHTS_FILE}: {error}") from None
         digest = sha256_file(temporary / WEIGHTS_FILE)
         write_json(temporary / CONFIG_FILE, config.model_copy(update={"sha256": digest}).model_dump(mode="json"))
 
@@ -136,10 +140,15 @@ def save_model(folder: str | Path, model: nn.Module, config: ModelConfig) -> Non
 def load_model(folder: str | Path) -> tuple[nn.Module, ModelConfig]:
     """Load a saved network in eval mode with its configuration.
 
-    UserError when a file is missing or the weights are not the ones config.json was written with.
+    UserError when a file is missing, the weights are not the ones config.json was written with, or its architecture
+    is not theirs.
     """
     config = read_config(folder)
     weights = check_weights(folder, config)
-    model = build_model(config.architecture)
-    model.load_state_dict(load_file(weights), strict=True)
+    try:
+        model = build_model(config.architecture)
+        model.load_state_dict(load_file(weights), strict=True)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{folder}: {CONFIG_FILE} does not fit the weights ({reason}); copy or train it anew") from None
     return model.eval(), config

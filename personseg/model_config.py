@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personseg.errors import UserError
 from personseg.files import read_json, sha256_file
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
 class PostprocessConfig(BaseModel):
     """Sizes in px below which objects are dropped and holes filled; 0 leaves them."""
 
     model_config = ConfigDict(extra="forbid")
-    min_object: int = 0
-    min_hole: int = 0
+    min_object: Annotated[int, Field(ge=0)] = 0
+    min_hole: Annotated[int, Field(ge=0)] = 0
 
 
 class ModelConfig(BaseModel):
@@ -27,8 +28,8 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     architecture: dict[str, Any]
-    input_size: tuple[int, int]
-    threshold: float = 0.5
+    input_size: tuple[Side, Side]
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
     postprocess: PostprocessConfig = PostprocessConfig()
     sha256: str = ""
 

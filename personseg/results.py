@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from personseg.errors import UserError
 from personseg.files import read_json, read_table
 
 SPLITS = ("train", "val", "test")
@@ -79,14 +80,21 @@ def backend_title(name: str) -> str:
     return BACKEND_TITLES.get(name, name)
 
 
+def _object(path: Path) -> dict[str, Any]:
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: not a JSON object; delete it and run `dvc repro`")
+    return values
+
+
 def _optional_json(path: Path) -> dict[str, Any]:
-    return dict(read_json(path)) if path.exists() else {}
+    return _object(path) if path.exists() else {}
 
 
 def _benchmark(folder: Path, backend: str) -> Mapping[str, Any]:
     path = folder / f"{backend}.json"
     if path.exists():
-        return dict(read_json(path))
+        return _object(path)
     return {"status": "unavailable", "reason": f"not run yet; `dvc repro benchmark@{backend}` measures it"}
 
 
@@ -100,12 +108,12 @@ def read_results(root: str | Path, backends: Sequence[str]) -> Results:
     metrics, rejected = root / "metrics", root / "data/jpg/rejected.csv"
     return Results(
         root=root,
-        mask_counts=read_json(metrics / "filter.json"),
+        mask_counts=_object(metrics / "filter.json"),
         audit=_optional_json(metrics / "audit.json"),
-        split=read_json(metrics / "split.json"),
-        train=read_json(metrics / "train.json"),
-        iou=read_json(metrics / "iou.json"),
-        config=read_json(root / "models/person/config.json"),
+        split=_object(metrics / "split.json"),
+        train=_object(metrics / "train.json"),
+        iou=_object(metrics / "iou.json"),
+        config=_object(root / "models/person/config.json"),
         history=read_table(root / "plots/history.csv"),
         images=read_table(root / "data/evaluation/images.csv"),
         scores=read_table(root / "data/audit/scores.csv"),

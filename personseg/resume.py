@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 
 from personseg.errors import UserError
 from personseg.files import sha256_file, write_json
+
+MARK, LAST, BEST = "fingerprint.json", "last.ckpt", "best.ckpt"  # the latter two as training.py names them
 
 
 def fingerprint(values: Any, data: Iterable[Path]) -> str:
@@ -25,9 +28,31 @@ def fingerprint(values: Any, data: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
+def _is_whole(checkpoint: Path) -> bool:
+    """PyTorch's files are zips, whose checksums tell damage."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            return archive.testzip() is None
+    except Exception:  # zipfile has many words for damage
+        return False
+
+
+def _is_usable(folder: Path, mark: bytes) -> bool:
+    """Whether `folder` holds state under this mark, all of it whole, and no last state without its best weights."""
+    if not (folder / MARK).is_file() or (folder / MARK).read_bytes().strip() != mark:
+        return False
+    checkpoints = sorted(folder.rglob("*.ckpt"))
+    lost = [path for path in checkpoints if not _is_whole(path)]
+    lost += [path for path in checkpoints if path.name == LAST and not path.with_name(BEST).is_file()]
+    if lost:
+        print(f"{lost[0]}: damaged, or its {BEST} is gone; the training starts anew", flush=True)
+    return not lost
+
+
 @contextmanager
 def resume_folder(folder: Path, fingerprint: str) -> Iterator[Path]:
-    """Give the folder of resume state, emptied if it is not `fingerprint`'s, deleted if the block succeeds.
+    """Give the folder of resume state, emptied if it is not `fingerprint`'s, was moved (checkpoints hold paths), or
+    is damaged; deleted if the block succeeds.
 
     A lock beside it is held throughout: a second trainer, say from a repro whose parent was killed, gets
     a UserError instead of writing into the same files.
@@ -38,11 +63,11 @@ def resume_folder(folder: Path, fingerprint: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: another training is running; wait for it or stop it, then run again") from None
-        mark = folder / "fingerprint.json"
-        if not mark.is_file() or mark.read_text(encoding="utf-8").strip() != f'"{fingerprint}"':
+        mark = [fingerprint, str(folder.resolve())]
+        if not _is_usable(folder, json.dumps(mark, indent=2, ensure_ascii=False).encode()):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            write_json(mark, fingerprint)
+            write_json(folder / MARK, mark)
         yield folder
         # Renamed first: a kill during the deletion must not leave a half-deleted folder under the old mark.
         trash = folder.with_suffix(f".{os.getpid()}.trash")

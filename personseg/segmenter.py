@@ -21,12 +21,11 @@ from PIL import Image, ImageColor, ImageOps
 from scipy.special import entr, expit
 
 from personseg.errors import UserError
-from personseg.files import read_json, sha256_file
 from personseg.geometry import Placement, letterbox
 from personseg.images import RGB, Mask, open_supplied, to_rgb
 from personseg.model_config import ModelConfig, check_weights, read_config
 from personseg.postprocess import finish
-from personseg.runtimes import BACKENDS, MANIFEST_FILE, Runtime, Unavailable, make_runtime
+from personseg.runtimes import BACKENDS, Runtime, Unavailable, make_runtime, read_manifest
 from personseg.strips import strips
 from personseg.zoom import Window, windows
 
@@ -297,11 +296,10 @@ def load_runtime(name: str, folder: Path, exported: Path, config: ModelConfig, t
     """Return a loaded runtime; Unavailable if its library or its exported file is missing, or is of another model."""
     backend = BACKENDS[name]
     if backend.artifact is not None:
-        manifest_path = exported / MANIFEST_FILE
-        if not manifest_path.is_file():
+        manifest = read_manifest(exported)
+        if manifest is None:
             raise Unavailable(f"{exported} holds no exported model")
-        manifest = read_json(manifest_path)
-        if manifest.get("model_sha256") != config.sha256:
+        if manifest[0] != config.sha256:
             raise Unavailable(f"{exported} was exported from another model")
     try:
         runtime = make_runtime(name)
@@ -310,8 +308,4 @@ def load_runtime(name: str, folder: Path, exported: Path, config: ModelConfig, t
     if reason := runtime.available():
         raise Unavailable(reason)
     runtime.load(folder, exported, threads)
-    if backend.artifact is not None:
-        for path in runtime.files:
-            if manifest["files"].get(path.name) != sha256_file(path):
-                raise UserError(f"{path}: altered since it was exported; run `dvc repro export` to make it anew")
     return runtime

@@ -55,6 +55,11 @@ def describe_source(source: str, sha256: str | None) -> dict[str, Any]:
     if source == SAMPLE:
         return {"kind": "sample"}
     if is_url(source):
+        if "@" in source.split("/", 3)[2]:
+            raise UserError(
+                "data.source: a URL with a user name or password would be kept in dvc.lock and in MLflow; fetch the"
+                " file yourself and give its path"
+            )
         if sha256 is None:
             raise UserError("data.sha256: a URL needs the sha256 of its file, so that the data is known")
         return {"kind": "url", "url": source, "sha256": sha256}

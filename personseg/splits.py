@@ -11,4 +11,4 @@ NAMES = ("train", "val", "test")
 
 def read_split(folder: Path) -> dict[str, list[str]]:
     """Read the stems of train, val and test."""
-    return {name: read_table(folder / f"{name}.csv")["stem"].tolist() for name in NAMES}
+    return {name: read_table(folder / f"{name}.csv", ["stem"])["stem"].tolist() for name in NAMES}

@@ -46,7 +46,7 @@ def split(
     Photos whose perceptual hashes differ in at most `distance` of 64 bits are one group and never straddle
     two lists. UserError when there are too few pairs for three lists.
     """
-    manifest = read_table(clean / "manifest.csv")
+    manifest = read_table(clean / "manifest.csv", ["stem", "kept"])
     stems = sorted(manifest.loc[manifest["kept"] == 1, "stem"], key=natural_key)
     val, test = round(len(stems) * val_fraction), round(len(stems) * test_fraction)
     if min(val, test, len(stems) - val - test) < 1:

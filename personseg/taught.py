@@ -40,7 +40,7 @@ def describe_teacher(model: str | None) -> dict[str, Any]:
 
 def read_taught(folder: Path, weight: float, labelled_share: float) -> Taught | None:
     """What `teach` left in `folder`; unlabelled photos only if a share of an epoch is theirs. None: no teacher."""
-    photos = read_table(folder / "photos.csv")
+    photos = read_table(folder / "photos.csv", ["stem", "labelled", "kept"])
     if not len(photos):
         return None
     chosen = (photos["labelled"] == 0) & (photos["kept"] == 1) & (labelled_share < 1)

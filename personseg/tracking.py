@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from personseg import results
-from personseg.errors import UserError
+from personseg.errors import UserError, without_secrets
 from personseg.registry import forget, register
 from personseg.results import SPLITS, Results, backend_title
 
@@ -50,10 +49,10 @@ class RunInfo:
 def fingerprint(lock: str | Path) -> str:
     """Hash the params and the outputs' hashes in dvc.lock, stage `track` left out: the state a run records."""
     try:
-        stages = yaml.safe_load(Path(lock).read_text(encoding="utf-8"))["stages"]
+        stages = dict(yaml.safe_load(Path(lock).read_text(encoding="utf-8"))["stages"].items())
     except FileNotFoundError:
         raise UserError(f"{lock}: not found; `dvc repro` writes it and then tracks") from None
-    except (yaml.YAMLError, TypeError, KeyError):
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError):
         raise UserError(f"{lock}: not a DVC lock file; restore it from git or delete it and run `dvc repro`") from None
     state = {
         name: {
@@ -86,13 +85,20 @@ def _client(root: Path) -> Iterator[MlflowClient]:
     from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # each retry would be five lines
     uri = tracking_uri(root)
     try:
         yield MlflowClient(uri)
     except (MlflowException, SQLAlchemyError) as error:
         reason = str(error).strip().splitlines()[0]
-        message = f"MLflow at {uri}: {reason}; set MLFLOW_TRACKING_URI right, or move a damaged file away"
-        raise UserError(re.sub(r"//[^/@\s]*@", "//***@", message)) from None  # no password in a log
+        if "mlflow db upgrade" in reason:
+            raise UserError(
+                f"MLflow at {uri}: the database is of another version of MLflow; back it up, then run"
+                f" `mlflow db upgrade {uri}`, or move it away"
+            ) from None
+        raise UserError(
+            f"MLflow at {uri}: {reason}; set MLFLOW_TRACKING_URI right, or move a damaged file away"
+        ) from None
 
 
 def _experiment(client: MlflowClient, name: str, root: Path) -> str:
@@ -170,7 +176,7 @@ def _log_metrics(client: MlflowClient, run_id: str, found: Results) -> None:
 def _log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
-    flat = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in results.flatten(params).items()]
+    flat = [Param(key, without_secrets(str(value))[:PARAM_LENGTH]) for key, value in results.flatten(params).items()]
     for batch in _batches(flat, PARAMS_PER_BATCH):
         client.log_batch(run_id, params=batch)
 

@@ -76,6 +76,8 @@ def run(main: Callable[[Params], None]) -> None:
     start = time.perf_counter()
     try:
         main(load_params())
+        cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": memory.bytes()}
+        write_json(COSTS / f"{name}.json", cost)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -86,7 +88,5 @@ def run(main: Callable[[Params], None]) -> None:
         # A full disk or a folder without permission: the file and the reason, not a traceback.
         if os.environ.get("PERSONSEG_DEBUG"):
             raise
-        print(f"error: {error.filename or name}: {error.strerror or error}", file=sys.stderr)
+        print(f"error: {UserError(f'{error.filename or name}: {error.strerror or error}')}", file=sys.stderr)
         sys.exit(1)
-    cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": memory.bytes()}
-    write_json(COSTS / f"{name}.json", cost)

@@ -237,10 +237,11 @@ def test_unknown_loss_is_named():
 def test_resume_state_of_other_params_is_void_and_one_trainer_runs(tmp_path):
     folder = tmp_path / "resume" / "train"
     with pytest.raises(KeyboardInterrupt), resume_folder(folder, "a") as state:
-        (state / "last.ckpt").write_text("half-way")
+        torch.save({"epoch": 1}, state / "last.ckpt")
+        torch.save({"epoch": 1}, state / "best.ckpt")
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt), resume_folder(folder, "a") as state:
-        assert (state / "last.ckpt").read_text() == "half-way"
+        assert torch.load(state / "last.ckpt", weights_only=True) == {"epoch": 1}
         with pytest.raises(UserError, match="another training"), resume_folder(folder, "a"):
             pass
         raise KeyboardInterrupt

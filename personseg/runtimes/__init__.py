@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personseg.errors import UserError
+from personseg.files import read_json, sha256_file
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,29 @@ def make_runtime(name: str) -> Runtime:
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)(backend)
 
 
+def read_manifest(folder: Path) -> tuple[str, dict[str, str]] | None:
+    """The sha256 of the exported model, and those of the files it was exported to, by name; None if there are none."""
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        return None
+    manifest = read_json(path)
+    try:
+        return str(manifest["model_sha256"]), dict(manifest["files"])
+    except (TypeError, KeyError, ValueError):
+        raise UserError(f"{path}: not a list of exported files; run `dvc repro export` to make it anew") from None
+
+
+def check_exported(path: Path) -> Path:
+    """Return `path`; UserError if it is not as stage export wrote it: no library is given an altered file to parse."""
+    manifest = read_manifest(path.parent)  # None while the export is being made
+    if manifest is not None and manifest[1].get(path.name) != sha256_file(path):
+        raise UserError(f"{path}: altered since it was exported; run `dvc repro export` to make it anew")
+    return path
+
+
 def artifact_file(folder: Path, name: str) -> Path:
-    """Return the path of an exported file; Unavailable if stage export could not make it."""
+    """Return the path of an exported file; Unavailable if stage export could not make it, UserError if altered."""
     path = folder / name
     if not path.is_file():
         raise Unavailable(f"{path} was not built; metrics/export.json says why")
-    return path
+    return check_exported(path)

@@ -45,9 +45,10 @@ class OpenVinoRuntime(Runtime):
 
     def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
         path = artifact_file(export_folder, f"{self.backend.artifact}.xml")
+        weights = artifact_file(export_folder, f"{self.backend.artifact}.bin")
         self.model = ov.Core().read_model(path)
         _, height, width, _ = self.model.input(0).partial_shape
-        self.input_size, self.files = (height.get_length(), width.get_length()), [path, path.with_suffix(".bin")]
+        self.input_size, self.files = (height.get_length(), width.get_length()), [path, weights]
         # Layers left unquantised in the int8 network stay f32: one change at a time.
         self.hint = "bf16" if self.backend.precision == "bf16" else "f32"
         self.threads = threads

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from personseg.runtimes import Runtime, Unavailable
+from personseg.runtimes import Runtime, Unavailable, check_exported
 
 BINDINGS = ("tensorrt", "tensorrt_rtx")  # in order of preference
 TURING = (7, 5)  # not among TensorRT for RTX's default targets: it has engines of its own
@@ -56,7 +56,7 @@ class TensorRtRuntime(Runtime):
             path = export_folder / f"{engine_name(name, self.backend.precision, turing)}.engine"
             binding = import_binding(name)
             if binding is not None and path.is_file():
-                return self.open_engine(binding, path)
+                return self.open_engine(binding, check_exported(path))
         raise Unavailable(f"no engine for this GPU in {export_folder}; metrics/export.json says why")
 
     def open_engine(self, binding: ModuleType, path: Path) -> None:
