@@ -23,6 +23,27 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
 
 
+_LEFT = re.compile(r"\..+\.(\d+)\.tmp(\.[^.]*)?")
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what a process that was killed left half-written in `folder`; what a living one writes stays."""
+    for entry in Path(folder).glob(".*.tmp*"):
+        found = _LEFT.fullmatch(entry.name)
+        if found and not _lives(int(found[1])):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary file name to write to; it becomes `path` only if the block succeeds."""

@@ -10,9 +10,9 @@ from stages.common import Params, run
 
 
 def main(params: Params) -> None:
-    if len(sys.argv) != 2:
-        raise UserError("usage: python -m stages.benchmark BACKEND, one of benchmark.backends in params.yaml")
-    name = sys.argv[1]
+    if len(sys.argv) != 3 or sys.argv[1] != "--backend":
+        raise UserError("usage: python -m stages.benchmark --backend NAME, one of benchmark.backends in params.yaml")
+    name = sys.argv[2]
     row, timings = benchmark_project(Path(), name, params.benchmark.model_dump())
     write_table(f"plots/benchmark/{name}.csv", timings)
     write_json(f"metrics/benchmark/{name}.json", row)

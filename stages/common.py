@@ -16,13 +16,18 @@ from pathlib import Path
 import psutil
 
 from personseg.errors import UserError
-from personseg.files import write_json
+from personseg.files import sweep, write_json
 from personseg.memory import resident_bytes
 from stages.params import Params, load_params
 
 __all__ = ["Params", "run"]
 
 COSTS = Path("logs/costs")
+# Folders that stages write files and folders into, each whole or not at all.
+WRITTEN = (
+    *(".", "data", "data/audit", "models", "metrics", "metrics/benchmark", "plots", "plots/benchmark", "report"),
+    *("logs", COSTS),
+)
 PR_SET_PDEATHSIG = 1
 
 
@@ -72,9 +77,11 @@ def run(main: Callable[[Params], None]) -> None:
     """Check params.yaml, do `main`, record seconds and memory; a user's error is one line and exit code 1."""
     die_with_parent()
     memory = PeakMemory()
-    name = "-".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    name = "-".join([Path(sys.argv[0]).stem, *(word for word in sys.argv[1:] if not word.startswith("-"))])
     start = time.perf_counter()
     try:
+        for folder in WRITTEN:
+            sweep(folder)
         main(load_params())
         cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": memory.bytes()}
         write_json(COSTS / f"{name}.json", cost)

@@ -233,7 +233,7 @@ class Export(Section):
 
 
 class Benchmark(Section):
-    backends: Annotated[list[str], Field(min_length=1)]
+    backends: Annotated[list[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]], Field(min_length=1)]
     runs: Annotated[int, Field(ge=20)]
     warmup_runs: Annotated[int, Field(ge=10)]
     warmup_s: Annotated[float, Field(ge=0.2)]
