@@ -10,7 +10,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test picsart confirm ui experiments review demo gpu-check format clean
+.PHONY: help run test torture picsart confirm ui experiments review demo gpu-check format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,8 +31,12 @@ test: $(STAMP) ## ruff, mypy and pytest
 	mypy
 	@# Each file has a process of its own: after torch.compile, ONNX export, TensorRT, OpenVINO and NNCF in one
 	@# process, the interpreter crashed in later tests (in entering a function whose code was gone).
-	@failed=; for file in tests/test_*.py; do echo "$$file"; python -m pytest "$$file" || failed="$$failed $$file"; done; \
+	@failed=; for file in tests/test_*.py tests/faults/test_*.py; do echo "$$file"; python -m pytest "$$file" || failed="$$failed $$file"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+torture: $(STAMP) ## kill the road anywhere, fill the disk, fuzz for minutes: hours; figures in results/torture.json
+	@for file in tests/faults/test_*.py; do echo "$$file"; PERSONSEG_FUZZ_SECONDS=300 python -m pytest "$$file" || exit 1; done
+	python -m tests.faults.kill
 
 picsart: $(STAMP) ## the whole road on your archive: make picsart DATA=path/to/archive.zip; record in results/NAME
 	@test -n "$(DATA)" || { echo "error: say where the data is: make picsart DATA=path/to/archive.zip"; exit 1; }

@@ -35,6 +35,7 @@ from personseg.segmenter import BLUR, Segmenter, cores, read_photo, runtimes_her
 LOOPBACK = "127.0.0.1"
 PREVIEW = 1200  # px of the longer side of what the page shows; downloads have the photo's own size
 TIMED_RUNS = 20
+MAX_UPLOAD = 100 * 2**20  # bytes of a photo
 KEPT_S = 60  # seconds a file to download stays here
 EXAMPLES = ((3, (480, 360)), (8, (480, 360)), (12, (360, 640)), (21, (720, 540)))  # seed and size of drawn photos
 TRANSPARENT, BLURRED, COLOUR, PICTURE = "transparent", "blurred", "a colour", "a picture"
@@ -295,6 +296,7 @@ def serve(model: Path, host: str, port: int, block: bool = True) -> str:
             theme=theme,
             css=CSS,
             ssr_mode=False,  # that would need Node
+            max_file_size=MAX_UPLOAD,
         )
     except OSError as error:
         raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None

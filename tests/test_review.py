@@ -163,6 +163,12 @@ def test_only_a_whole_mask_of_the_photos_size_is_taken(
     assert not mended_path(categories, "1").exists()
 
 
+def test_a_body_of_no_stated_length_is_not_taken(client: TestClient) -> None:
+    for path in ("/api/mended", "/api/review"):
+        answer = client.put(path, params={"stem": "1"}, content=iter([b"{", b"}"]), headers=HEADERS)
+        assert answer.status_code == 411
+
+
 def test_a_mended_mask_is_shown_and_trained_on(client: TestClient, data: Path, categories: Path) -> None:
     truth = person(3)[1]
     sent = client.put("/api/mended", params={"stem": "4"}, content=png(truth), headers=HEADERS)

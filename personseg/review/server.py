@@ -74,6 +74,8 @@ def make_app(
         # A form or script of another page cannot send this header without being asked for leave first.
         if request.method not in ("GET", "HEAD") and "x-personseg" not in request.headers:
             return JSONResponse({"detail": "not from the review page"}, status_code=403)
+        if "transfer-encoding" in request.headers:  # a body of no stated length would be read into memory
+            return JSONResponse({"detail": "say the length of what is sent"}, status_code=411)
         if int(request.headers.get("content-length") or 0) > MAX_UPLOAD:
             return JSONResponse({"detail": "too large"}, status_code=413)
         response: Response = await call_next(request)
@@ -178,7 +180,9 @@ def make_app(
             if image.size != shape[::-1]:
                 raise HTTPException(422, f"the mask is {image.size[0]}x{image.size[1]}, the photo is not")
             sent = np.asarray(image.convert("L")) > 127
-        except (OSError, ValueError, SyntaxError):
+        except HTTPException:
+            raise
+        except Exception:  # Pillow has many words for damage
             raise HTTPException(422, "not a PNG that can be read") from None
         store.save_mended(stem, sent)
         return JSONResponse({"mended": True})

@@ -113,6 +113,7 @@ def test_predict_takes_and_refuses_the_same_photos(case: Case, root: Path) -> No
 
 def test_corpus_is_as_large_as_promised_and_names_are_unique() -> None:
     assert len(CASES) >= 60
+    assert f"\n{len(CASES)} cases, each" in Path("docs/reliability.md").read_text(encoding="utf-8")
     assert max(Counter(case.name for case in CASES).values()) == 1
 
 
