@@ -122,14 +122,14 @@ WRITES = {
 
 @pytest.mark.parametrize("what", WRITES)
 def test_a_full_disk_is_an_oserror_and_the_old_files_stay(what: str, tmp_path: Path) -> None:
-    """Every stage makes one line of an OSError; here a file may not grow beyond 2000 bytes."""
+    """Every stage makes one line of an OSError; here a file may not grow beyond 300 bytes."""
     from tests.faults import corpus
 
     corpus.good_pairs(tmp_path / "raw")
     code = f"try:\n    {WRITES[what]}\nexcept OSError as error:\n    print('refused', error)"
 
     def no_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 
     before = {path.name for path in tmp_path.iterdir()}
     with start(code, tmp_path, preexec_fn=no_room) as process:
