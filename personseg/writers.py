@@ -15,7 +15,7 @@ import numpy as np
 from personseg import rle
 from personseg.errors import UserError
 from personseg.files import atomic_path, natural_key, read_json, write_json
-from personseg.images import RGB, write_image, write_mask
+from personseg.images import MAX_JPEG_SIDE, RGB, write_image, write_mask
 from personseg.inputs import SUFFIXES, VIDEO_SUFFIXES, Item
 from personseg.segmenter import Segmentation, Segmenter, read_background
 from personseg.strips import strips
@@ -28,7 +28,6 @@ OVERLAY = np.array([60, 190, 90], np.float32)
 RLE_COLUMNS = ["image", "rle_mask"]
 RECORD = ".personseg.json"  # in a folder of results: how those of each ending were made
 SAVE_EVERY = 30  # seconds of codes that a kill may cost
-JPEG_SIDE = 65_500  # px a side of a JPEG may have
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,8 @@ class Writer:
 
     def write(self, item: Item, image: RGB, found: Segmentation) -> None:
         path = self.path(item)
-        if path.suffix == ".jpg" and max(image.shape[:2]) > JPEG_SIDE:
-            raise UserError(f"{item.path}: a JPEG has at most {JPEG_SIDE} px a side; name a .png file with --out")
+        if path.suffix == ".jpg" and max(image.shape[:2]) > MAX_JPEG_SIDE:
+            raise UserError(f"{item.path}: a JPEG has at most {MAX_JPEG_SIDE} px a side; name a .png file with --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         if self.job.kind == "mask":
             write_mask(path, found.mask)
