@@ -1,6 +1,7 @@
 """What each choice is worth: every variant of benchmarks/variants.yaml as a `dvc exp run`, in one table.
 
     python -m benchmarks.ablation --data picsart_hack_online_data.zip --name picsart [--seeds 1 2] [--only NAME ...]
+    python -m benchmarks.ablation --plan benchmarks/report_recipe.yaml --data ... --name picsart
 
 Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already is
 not run again; a killed run goes on where its training was. Needs params.yaml, dvc.lock and metrics/ without
@@ -54,13 +55,15 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
     }
 
 
-def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: Path) -> pd.DataFrame:
-    """Run what the table at `out` lacks and add it, row by row."""
-    plan = yaml.safe_load(VARIANTS.read_text(encoding="utf-8"))
+def ablate(
+    data: str, name: str, seeds: list[int], only: list[str] | None, out: Path, plan_file: Path = VARIANTS
+) -> pd.DataFrame:
+    """Run what the table at `out` lacks of the plan and add it, row by row."""
+    plan = yaml.safe_load(plan_file.read_text(encoding="utf-8"))
     variants = plan["variants"]
     names = list(variants) if only is None else only
     if unknown := sorted(set(names) - set(variants)):
-        raise UserError(f"{VARIANTS.name}: no variant {unknown[0]!r}; it has {', '.join(variants)}")
+        raise UserError(f"{plan_file.name}: no variant {unknown[0]!r}; it has {', '.join(variants)}")
     refuse_uncommitted()
     table = read_table(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed"])
     for seed in seeds:
@@ -77,7 +80,8 @@ def ablate(data: str, name: str, seeds: list[int], only: list[str] | None, out: 
                 restore()
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
             write_table(out, table)
-    table["shows"] = table["variant"].map(plan["shows"])
+    shows = table["variant"].map(plan["shows"])
+    table["shows"] = shows.fillna(table["shows"]) if "shows" in table else shows
     write_table(out, table)
     return table
 
@@ -87,11 +91,14 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="as data.source in params.yaml")
     parser.add_argument("--name", default="picsart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--only", nargs="+", help="names in benchmarks/variants.yaml")
+    parser.add_argument("--plan", type=Path, default=VARIANTS, help="default: benchmarks/variants.yaml")
+    parser.add_argument("--only", nargs="+", help="names of variants in the plan")
     parser.add_argument("--out", type=Path, default=Path("results/picsart/ablation.csv"))
     arguments = parser.parse_args()
     with one_line_errors():
-        table = ablate(source(arguments.data), arguments.name, arguments.seeds, arguments.only, arguments.out)
+        table = ablate(
+            source(arguments.data), arguments.name, arguments.seeds, arguments.only, arguments.out, arguments.plan
+        )
     columns = ["variant", "seed", "test_iou", "test_boundary_iou", "val_iou", "training_minutes", "openvino_f32_p50_ms"]
     print(table[columns].to_string(index=False))
 

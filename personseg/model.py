@@ -104,7 +104,7 @@ def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Modul
     """
     name = architecture["name"]
     if name == "report_unet":
-        return ReportUnet(architecture["dropout"], IMAGENET_MEAN, IMAGENET_STD)
+        return ReportUnet(architecture["dropout"], IMAGENET_MEAN, IMAGENET_STD, weights)
     if name != "concat_unet":
         raise UserError(f"model.name: {name!r} is not an architecture; known: concat_unet, report_unet")
     mean, std = normalisation(architecture["encoder"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
+
+from personseg.weights import build_encoder
 
 
 def _double_conv(inputs: int, middle: int, outputs: int) -> nn.Sequential:
@@ -28,17 +31,18 @@ class ReportUnet(nn.Module):
 
     Every stage works at twice the resolution of the usual resnet34 Unet, which is what makes it so
     dear. Source: the public code behind the report.
-    Input float32 [N, 3, H, W] in 0..255, H and W multiples of 32; output logits float32 [N, 1, H, W].
+    Input float32 [N, 3, H, W] in 0..255, H and W multiples of 32; output logits float32 [N, 1, H, W]. `weights` as
+    of `personseg.weights.build_encoder`.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, dropout: float, mean: list[float], std: list[float]) -> None:
+    def __init__(self, dropout: float, mean: list[float], std: list[float], weights: str = "none") -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        resnet = get_encoder("resnet34", weights=None)
+        resnet: Any = build_encoder("resnet34", weights)
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu)
         self.encoder = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
         self.bottleneck = nn.Sequential(*_double_conv(512, 512, 256), nn.MaxPool2d(2))

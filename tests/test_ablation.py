@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,13 +15,14 @@ from personseg.errors import UserError
 from stages.params import Params
 
 PLAN = yaml.safe_load(ablation.VARIANTS.read_text(encoding="utf-8"))
+RECIPE = yaml.safe_load(ablation.VARIANTS.with_name("report_recipe.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", PLAN["variants"])
-def test_params_of_a_variant(name, tmp_path):
+@pytest.mark.parametrize(("plan", "name"), [(plan, name) for plan in (PLAN, RECIPE) for name in plan["variants"]])
+def test_params_of_a_variant(plan, name, tmp_path):
     shutil.copy("params.yaml", tmp_path)
-    shared = {**PLAN["shared"], "data.source": "/photos (1), all=mine/it's.zip"}
-    values = ablation.overrides(PLAN["variants"][name], shared, 3)
+    shared = {**plan["shared"], "data.source": "/photos (1), all=mine/it's.zip"}
+    values = ablation.overrides(plan["variants"][name], shared, 3)
     apply_overrides(tmp_path / "params.yaml", experiments.settings(values))
     params = yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8"))
     assert Params.model_validate(params).train.seed == 3
@@ -54,6 +56,14 @@ def repository(tmp_path, monkeypatch):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_a_recipe_leaves_nothing_of_the_training_to_todays_default():
+    sections = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))["train"]
+    said = {key.removeprefix("train.") for key in RECIPE["shared"] if key.startswith("train.")}
+    named = {f"augment.{key}" for key in sections.pop("augment")} | set(sections)
+    of_the_machine = {"seed", "warmup_fraction", "gradient_clip", "precision", "channels_last", "accelerator"}
+    assert named - said - of_the_machine == {"devices", "strategy", "workers", "augment.hue", "augment.saturation"}
 
 
 def test_what_variants_show_is_said_of_variants():

@@ -3,10 +3,12 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from personseg.errors import UserError
 from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model
 from personseg.model_config import ModelConfig
+from personseg.weights import build_encoder
 from tests.networks import architecture
 
 ENCODERS = ["tu-tf_efficientnet_lite0", "tu-tf_efficientnet_lite1", "tu-tf_efficientnet_lite2", "resnet34"]
@@ -57,6 +59,14 @@ def test_flip_average_makes_a_mirrored_photo_a_mirrored_mask() -> None:
     once, mirrored = plain.eval()(x), plain(x.flip(-1)).flip(-1)
     torch.testing.assert_close(logits, (once + mirrored) / 2)
     assert (logits - once).abs().max() > 1e-3
+
+
+def test_report_unet_starts_from_the_weights_it_is_given(tmp_path):
+    encoder = build_encoder("resnet34", "none")
+    save_file(encoder.state_dict(), tmp_path / "resnet34.safetensors")
+    model = build_model({"name": "report_unet", "dropout": 0.5}, str(tmp_path / "resnet34.safetensors"))
+    assert torch.equal(model.stem[0].weight, encoder.conv1.weight)
+    assert torch.equal(model.encoder[3][0].conv1.weight, encoder.layer4[0].conv1.weight)
 
 
 def test_report_unet_keeps_the_stem_without_max_pooling():
