@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,7 @@ STYLE: Any = {
 }
 NARROW, WIDE = 4.4, 4.8  # inches; the page scales a drawing to its column, on a phone to about this
 LOWEST_BIN = 0.80  # photos below it share the leftmost bar
+LEAST_SPAN = 0.01  # of an axis of IoU: a hundredth of a point is to look like one
 
 
 @contextmanager
@@ -120,10 +121,20 @@ def iou_distribution(images: pd.DataFrame) -> str:
         return _svg(figure, "How many val and test photos reach which IoU")
 
 
-def latency(measured: Mapping[str, Mapping[str, Any]]) -> str:
-    """Median latency per backend, fastest on top, with a line to the 99th percentile; milliseconds."""
+def _logarithmic(axes: Axes) -> None:
+    """Give a time axis a logarithmic scale with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("ms per photo, batch 1 (logarithmic)")
+
+
+def latency(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Median latency per backend, fastest on top, with a line to the 99th percentile; milliseconds."""
     names = sorted(measured, key=lambda name: (measured[name]["p50_s"], name))
     p50, p99 = ([measured[name][key] * 1e3 for name in names] for key in ("p50_s", "p99_s"))
     rows = range(len(names))
@@ -139,15 +150,53 @@ def latency(measured: Mapping[str, Mapping[str, Any]]) -> str:
         axes.set_xlabel("ms per photo, batch 1")
         low, high = min(p50), max(p99)
         if high > 8 * low:
-            axes.set_xscale("log")
+            _logarithmic(axes)
             axes.set_xlim(low / 1.4, high * 2)
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set_xlabel("ms per photo, batch 1 (logarithmic)")
         else:
             axes.set_xlim(0, high * 1.2)
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside upper right", ncols=2, fontsize=10)
         return _svg(figure, "Median latency per runtime, in milliseconds")
+
+
+class Point(NamedTuple):
+    """What one runtime or variant costs and reaches."""
+
+    name: str
+    ms: float
+    iou: float
+
+
+def pareto_front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other is as quick as and better, or quicker than and as good; quickest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.ms, -point.iou, point.name)):
+        if not front or point.iou > front[-1].iou:
+            front.append(point)
+    return front
+
+
+def latency_against_iou(points: Sequence[Point], ylabel: str) -> str:
+    """Each point at its median ms (x) and IoU (y); those of the Pareto front are joined and named."""
+    front = pareto_front(points)
+    chosen = set(front)
+    low, high = (bound([point.ms for point in points]) for bound in (min, max))
+    with _drawing(WIDE, 3.2) as (figure, axes):
+        others = [point for point in points if point not in chosen]
+        axes.plot(
+            [p.ms for p in others], [p.iou for p in others], "o", color=MUTED, alpha=0.6, label="not on the front"
+        )
+        ends = [*front, Point("", high, front[-1].iou)]  # slower ones are no better
+        x, y = [point.ms for point in ends], [point.iou for point in ends]
+        axes.plot(x, y, color=FIRST, drawstyle="steps-post", alpha=0.45)
+        axes.plot(x[:-1], y[:-1], "o", color=FIRST, markersize=8, label="front: nothing is quicker and as good")
+        for point in front:  # above the line nothing else lies
+            axes.annotate(point.name, (point.ms, point.iou), xytext=(4, 8), textcoords="offset points", fontsize=10)
+        axes.set(xlabel="ms per photo, batch 1", ylabel=ylabel)
+        if high > 8 * low:
+            _logarithmic(axes)
+        axes.margins(x=0.12, y=0.2)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(min(bottom, top - LEAST_SPAN), top)
+        figure.legend(loc="outside upper right", ncols=2, fontsize=10)
+        return _svg(figure, f"{ylabel} against median latency in milliseconds, with the Pareto front")

@@ -285,7 +285,28 @@ def _photos(found: Results, options: Options) -> dict[str, Any]:
     }
 
 
-def _charts(found: Results) -> dict[str, Markup]:
+def runtime_points(found: Results) -> list[charts.Point]:
+    """This run's model on each runtime: median ms and test IoU."""
+    return [
+        charts.Point(backend_title(name), row["p50_s"] * 1e3, row["test_iou"])
+        for name, row in found.measured.items()
+        if row.get("test_iou") is not None
+    ]
+
+
+def variant_points(ablation: pd.DataFrame | None) -> list[charts.Point]:
+    """The variants of benchmarks.ablation on OpenVINO f32: median ms and val IoU, means over seeds."""
+    if ablation is None:
+        return []
+    means = ablation.groupby("variant", sort=False)[["openvino_f32_p50_ms", "val_iou"]].mean().dropna()
+    return [charts.Point(str(name), row["openvino_f32_p50_ms"], row["val_iou"]) for name, row in means.iterrows()]
+
+
+def _front(points: Sequence[charts.Point]) -> list[tuple[str, str, str]]:
+    return [(name, significant(ms), number(iou)) for name, ms, iou in charts.pareto_front(points)]
+
+
+def _charts(found: Results, ablation: pd.DataFrame | None) -> dict[str, Markup]:
     best = int(found.train["best_epoch"])
     drawn = {
         "loss": charts.learning_curve(found.history, "loss", "loss", best),
@@ -294,6 +315,10 @@ def _charts(found: Results) -> dict[str, Markup]:
     }
     if found.measured:
         drawn["latency"] = charts.latency(found.measured)
+    if points := runtime_points(found):
+        drawn["runtimes"] = charts.latency_against_iou(points, "test IoU")
+    if points := variant_points(ablation):
+        drawn["variants"] = charts.latency_against_iou(points, "val IoU")
     return {name: Markup(svg) for name, svg in drawn.items()}
 
 
@@ -346,6 +371,7 @@ def content(found: Results, options: Options, photos: bool, ablation: pd.DataFra
         "accuracy": _accuracy(found),
         "timing": _timing(found),
         "ablation": _ablation(ablation),
+        "fronts": {"runtimes": _front(runtime_points(found)), "variants": _front(variant_points(ablation))},
         "training": _training(found),
         "encoder": found.config.get("architecture", {}).get("encoder", "unknown encoder"),
         "environment": _environment(found),
@@ -386,7 +412,9 @@ def render(
     values = content(found, options, photos, ablation)
     templates = _templates()
     pictures = _photos(found, options) if photos else {"sheets": [], "overlays": []}
-    html = templates.get_template("report.html.jinja").render(values, charts=_charts(found), pictures=pictures)
+    html = templates.get_template("report.html.jinja").render(
+        values, charts=_charts(found, ablation), pictures=pictures
+    )
     markdown = templates.get_template("report.md.jinja").render(values)
     for path, text in ((Path(out_html), html), (Path(out_md), markdown)):
         with atomic_path(path) as temporary:

@@ -20,6 +20,7 @@ from personseg.report import (
     number,
     render,
     significant,
+    variant_points,
     write_plot_tables,
 )
 from personseg.results import defect_counts, flatten, read_results
@@ -109,6 +110,7 @@ def test_variants_tried_stand_in_both_reports_best_on_val_first(project: Path, t
         f"| base | 1 | 0.9500 | 0.9600 | {shown} | 4.5 |  |",
     ]
     assert "2 variants in 3 trainings" in html and "&lt;more&gt;" in html
+    assert html.count("with the Pareto front") == 2 and "base (4.50 ms, 0.9500)." in markdown
     Page(html)
     assert "Variants" not in rendered(project, tmp_path)[0]
 
@@ -116,10 +118,32 @@ def test_variants_tried_stand_in_both_reports_best_on_val_first(project: Path, t
 def test_charts_take_all_their_colours_from_the_page(project: Path, tmp_path: Path) -> None:
     html, _ = rendered(project, tmp_path)
     drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
-    assert len(drawings) == 4
+    assert len(drawings) == 5
     for drawing in drawings:
         assert "var(--ink)" in drawing and "var(--series-1)" in drawing
         assert re.findall(r"(?:fill|stroke): #\w+", drawing) == []
+
+
+def test_the_front_leaves_out_what_is_slower_and_no_better() -> None:
+    points = [charts.Point(*values) for values in (("slow", 9, 0.96), ("best", 8, 0.96), ("quick", 2, 0.9))]
+    points += [charts.Point("twin", 2, 0.8), charts.Point("worse", 5, 0.9), charts.Point("middle", 4, 0.93)]
+    assert [point.name for point in charts.pareto_front(points)] == ["quick", "middle", "best"]
+    assert charts.pareto_front(points[::-1]) == charts.pareto_front(points)
+    drawing = charts.latency_against_iou(points, "test IoU")
+    assert all(f">{name}<" in drawing for name in ("quick", "middle", "best")) and ">worse<" not in drawing
+
+
+def test_runtimes_on_the_front_stand_in_both_reports(project: Path, tmp_path: Path) -> None:
+    html, markdown = rendered(project, tmp_path)
+    assert "as good as: OpenVINO int8 (6.01 ms, 0.9573)." in markdown
+    assert html.count("with the Pareto front") == 1
+
+
+def test_variants_are_means_over_seeds_where_they_were_timed() -> None:
+    table = pd.DataFrame({"variant": ["b", "a", "b", "c"], "val_iou": [0.9, 0.95, 0.92, 0.99]})
+    table["openvino_f32_p50_ms"] = [4.0, 6.0, 5.0, None]
+    assert variant_points(table) == [("b", 4.5, pytest.approx(0.91)), ("a", 6.0, 0.95)]
+    assert variant_points(None) == []
 
 
 def test_both_files_hold_both_tables(project: Path, tmp_path: Path) -> None:
