@@ -69,7 +69,7 @@ class FakeRuntime(Runtime):
     def available(self) -> None:
         return None
 
-    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None: ...
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None: ...
 
     def upload(self, images: NDArray[np.uint8]) -> Any:
         self.clock.now += 0.001
@@ -96,6 +96,15 @@ def test_warm_up_is_left_out_and_transfers_are_told_apart() -> None:
     np.testing.assert_allclose(table["compute_seconds"], [0.010, 0.020] * 100)
     assert runtime.collecting == [True] * 10 + [False] * 200
     assert gc.isenabled()
+
+
+def test_a_devices_own_clock_is_believed() -> None:
+    clock = Clock()
+    runtime = FakeRuntime(clock, repeat(0.010))
+    runtime.device_seconds = lambda: 0.004  # type: ignore[method-assign]
+    table = time_runs(runtime, IMAGES, QUICK, clock)
+    np.testing.assert_allclose(table["compute_seconds"], 0.004)
+    np.testing.assert_allclose(table["seconds"], 0.013)
 
 
 def test_warm_up_lasts_until_both_limits_are_met() -> None:

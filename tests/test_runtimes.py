@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
+import importlib.util
+import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +27,7 @@ from personseg.results import BACKEND_TITLES
 from personseg.runtimes import BACKENDS, Unavailable, make_runtime
 from personseg.runtimes import openvino as openvino_runtime
 from personseg.runtimes import tensorrt as tensorrt_runtime
+from personseg.runtimes.cuda import CudaClock
 from personseg.runtimes.pytorch import CompiledRuntime
 from tests.exported import Exported, exported
 
@@ -177,6 +185,86 @@ def test_tensorrt_logits_are_pytorchs(
     np.testing.assert_allclose(runtime.infer(many), np.concatenate([expected] * 3), atol=atol)
 
 
+@pytest.mark.parametrize("name", ["pytorch_fp32", "onnxruntime_fp32", "openvino_f32", "openvino_int8"])
+def test_streams_give_the_logits_of_one_photo_alone_to_the_bit(
+    exported: Exported, photos: NDArray[np.uint8], name: str
+) -> None:
+    """Two threads at once, one thread of the network each, against the same runtime called by one thread."""
+    alone, together = make_runtime(name), make_runtime(name)
+    alone.load(exported.model, exported.folder, threads=1)
+    expected = [alone.infer(photo[None]) for photo in photos]
+    together.load(exported.model, exported.folder, threads=2, streams=2)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda photo: together.infer(photo[None]), np.concatenate([photos] * 8)))
+    for i, logits in enumerate(found):
+        np.testing.assert_array_equal(logits, expected[i % len(photos)])
+
+
+STUB = Path("stubs/tensorrt_rtx.pyi")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx not installed")
+def test_the_stub_that_mypy_checks_against_is_the_installed_binding() -> None:
+    """Every class is there; every field too; every method has arguments of these names, in this order."""
+    binding = importlib.import_module("tensorrt_rtx")
+    checked = 0
+    for declared in ast.parse(STUB.read_text(encoding="utf-8")).body:
+        if not isinstance(declared, ast.ClassDef):
+            continue
+        real = getattr(binding, declared.name)
+        for member in declared.body:
+            if isinstance(member, ast.AnnAssign | ast.Assign):
+                target = member.target if isinstance(member, ast.AnnAssign) else member.targets[0]
+                assert isinstance(target, ast.Name) and hasattr(real, target.id), (declared.name, target)
+            elif isinstance(member, ast.FunctionDef):
+                if member.name in ("__buffer__", "__int__"):
+                    continue  # how Python spells what a class in C has otherwise
+                method = getattr(real, member.name)
+                wanted = [argument.arg for argument in member.args.args[1:]]
+                assert wanted in signatures(method.__doc__), (declared.name, member.name, method.__doc__)
+            checked += 1
+    assert checked > 50
+
+
+def signatures(doc: str) -> list[list[str]]:
+    """Names of the arguments, self aside, of each overload in a pybind11 docstring."""
+    found = re.findall(r"^(?:\d+\. )?\w+\(self: [\w.]+(.*)\) -> ", doc, re.M)
+    return [re.findall(r", (\w+): ", arguments) for arguments in found]
+
+
+IMAGES = {"name": "images", "shape": [-1, 64, 32, 3], "dtype": "uint8"}
+LOGITS = {"name": "logits", "shape": [-1, 64, 32], "dtype": "float"}
+
+
+def test_inputs_and_outputs_that_are_bound_are_accepted() -> None:
+    assert tensorrt_runtime.check_io({"inputs": [IMAGES], "outputs": [LOGITS]}, "x") == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ([IMAGES | {"name": "photos"}], [LOGITS]),
+        ([IMAGES | {"dtype": "float"}], [LOGITS]),
+        ([IMAGES | {"shape": [-1, 3, 64, 32]}], [LOGITS]),
+        ([IMAGES | {"shape": [1, 64, 32, 3]}], [LOGITS]),
+        ([IMAGES], [LOGITS | {"shape": [-1, 1, 64, 32]}]),
+        ([IMAGES], [LOGITS | {"dtype": "half"}]),
+        ([IMAGES], [LOGITS, LOGITS]),
+        ([], [LOGITS]),
+    ],
+)
+def test_other_inputs_and_outputs_are_refused(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+    with pytest.raises(Unavailable, match=r"^net\.onnx: its inputs and outputs are"):
+        tensorrt_runtime.check_io({"inputs": inputs, "outputs": outputs}, "net.onnx")
+
+
+class FakeClock:
+    """Stands in for CUDA events."""
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+
 class FakeEngine:
     """Stands in for a binding's engine and context: records what it is told, writes nothing."""
 
@@ -184,11 +272,13 @@ class FakeEngine:
         self.calls: list[tuple[str, tuple[int, ...]]] = []
         self.addresses: dict[str, list[int]] = {"images": [], "logits": []}
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.calls.append((name, shape))
+        return True
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name].append(address)
+        return True
 
     def execute_async_v3(self, stream: int) -> bool:
         return True
@@ -198,18 +288,55 @@ def test_tensorrt_cuts_a_large_batch_into_the_engines(monkeypatch: pytest.Monkey
     class Stream:
         cuda_stream = 0
 
-        def synchronize(self) -> None: ...
-
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     runtime = make_runtime("tensorrt_fp32")
     assert isinstance(runtime, tensorrt_runtime.TensorRtRuntime)
-    runtime.context = engine = FakeEngine()
+    engine = FakeEngine()
+    monkeypatch.setattr(runtime, "context", engine, raising=False)
+    monkeypatch.setattr(runtime, "clock", FakeClock(), raising=False)
+    monkeypatch.setattr(runtime, "lock", threading.Lock(), raising=False)
     images = torch.zeros((19, 64, 32, 3), dtype=torch.uint8)
     outputs = runtime.run(images)
     assert outputs.shape == (19, 64, 32) and outputs.dtype == torch.float32
     assert engine.calls == [("images", (n, 64, 32, 3)) for n in (8, 8, 3)]
     assert np.diff(engine.addresses["images"]).tolist() == [8 * 64 * 32 * 3] * 2
     assert np.diff(engine.addresses["logits"]).tolist() == [8 * 64 * 32 * 4] * 2
+
+
+def test_a_batch_the_engine_refuses_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(FakeEngine):
+        def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+            return False
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    runtime = make_runtime("tensorrt_fp32")
+    for name, value in (("context", Refusing()), ("clock", FakeClock()), ("lock", threading.Lock())):
+        monkeypatch.setattr(runtime, name, value, raising=False)
+    with pytest.raises(RuntimeError, match=r"refused to run the engine on \[2, 64, 32, 3\]"):
+        runtime.run(torch.zeros((2, 64, 32, 3), dtype=torch.uint8))
+
+
+def test_the_gpus_clock_times_what_lies_between_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            said.append("record")
+
+        def synchronize(self) -> None:
+            said.append("synchronise")
+
+        def elapsed_time(self, end: Event) -> float:
+            return 12.5  # ms
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    clock = CudaClock()
+    with clock.running():
+        said.append("work")
+    assert said == ["record", "work", "record", "synchronise"] and clock.seconds() == 0.0125
 
 
 def test_engines_for_turing_have_their_own_name() -> None:

@@ -79,10 +79,12 @@ class Runtime(ABC):
         """Say in one line why this machine cannot run the backend; None if nothing speaks against it."""
 
     @abstractmethod
-    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         """Make ready to run: the network saved in `model_folder`, or what stage export wrote to `export_folder`.
 
-        `threads` counts CPU threads. Raises Unavailable if it turns out that this machine cannot.
+        `threads` counts CPU threads in all. With several `streams` they are dealt out to as many calls of `infer`
+        from as many Python threads at once; with one, `infer` may be called by one thread at a time only.
+        Raises Unavailable if it turns out that this machine cannot.
         """
 
     def upload(self, images: NDArray[np.uint8]) -> Any:
@@ -92,6 +94,10 @@ class Runtime(ABC):
     @abstractmethod
     def run(self, inputs: Any) -> Any:
         """Compute the logits on the device; returns when they are done."""
+
+    def device_seconds(self) -> float | None:
+        """Seconds the last `run` took by the device's own clock; None where the host's clock is the only one."""
+        return None
 
     def download(self, outputs: Any) -> NDArray[np.float32]:
         """Bring the logits, float32 [N, H, W], to the host."""

@@ -27,9 +27,9 @@ class OnnxRuntime(Runtime):
     def available(self) -> str | None:
         return None
 
-    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         path = artifact_file(export_folder, f"{self.backend.artifact}.onnx")
-        self.session = open_session(path, threads)
+        self.session = open_session(path, max(1, threads // streams))
         _, height, width, _ = self.session.get_inputs()[0].shape
         self.input_size, self.files = (height, width), [path]
         self.device = cpu_model()

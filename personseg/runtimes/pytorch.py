@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from personseg.environment import cpu_model
 from personseg.model import load_model, report_unet
 from personseg.model_config import WEIGHTS_FILE
 from personseg.runtimes import Runtime, Unavailable
+from personseg.runtimes.cuda import CudaClock
 
 REPORT_SIZE = (320, 320)  # the report zero-padded its photos to this
 
@@ -27,8 +29,8 @@ class EagerRuntime(Runtime):
             return f"{torch.cuda.get_device_name()} does not compute bf16"
         return None
 
-    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
-        torch.set_num_threads(threads)
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
+        torch.set_num_threads(max(1, threads // streams))
         # TF32 would round fp32 inputs to 10 bits; cuDNN uses it by default.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -39,6 +41,9 @@ class EagerRuntime(Runtime):
         self.versions = {"torch": torch.__version__}
         layout = "channels_last" if self.memory_format is torch.channels_last else "contiguous"
         self.settings = {"memory_format": layout, "tf32": False}
+        self.clock = CudaClock() if self.on_gpu else None
+        if self.clock is not None:
+            self.settings["clock"] = "CUDA events"
         self.model = network.eval().to(self.torch_device, memory_format=self.memory_format)  # type: ignore[call-overload]
 
     def network(self, model_folder: Path) -> nn.Module:
@@ -54,12 +59,18 @@ class EagerRuntime(Runtime):
 
     def run(self, inputs: Tensor) -> Tensor:
         bf16 = self.backend.precision == "bf16"
-        with torch.inference_mode(), torch.autocast(self.torch_device.type, torch.bfloat16, enabled=bf16):
+        with (
+            self.clock.running() if self.clock is not None else contextlib.nullcontext(),
+            torch.inference_mode(),
+            torch.autocast(self.torch_device.type, torch.bfloat16, enabled=bf16),
+        ):
             # NHWC seen as NCHW is channels_last already.
             x = inputs.permute(0, 3, 1, 2).float().contiguous(memory_format=self.memory_format)
             outputs = self.model(x)[:, 0]
-        self.synchronise()
         return outputs
+
+    def device_seconds(self) -> float | None:
+        return None if self.clock is None else self.clock.seconds()
 
     def download(self, outputs: Tensor) -> NDArray[np.float32]:
         return outputs.float().cpu().numpy()
@@ -72,8 +83,8 @@ class EagerRuntime(Runtime):
 class CompiledRuntime(EagerRuntime):
     """The eager network through torch.compile, which needs a C++ compiler (CPU) or Triton (GPU)."""
 
-    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
-        super().load(model_folder, export_folder, threads)
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
+        super().load(model_folder, export_folder, threads, streams)
         eager = self.model
         try:
             self.model = torch.compile(eager, dynamic=False)

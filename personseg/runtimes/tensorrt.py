@@ -1,11 +1,15 @@
-"""TensorRT and TensorRT for RTX, which share one Python API; memory and stream are PyTorch's."""
+"""TensorRT and TensorRT for RTX, which share one Python API; memory and stream are PyTorch's.
+
+The wheels bring no type stubs: mypy checks this file against stubs/tensorrt_rtx.pyi.
+"""
 
 from __future__ import annotations
 
 import importlib
+import threading
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -13,6 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from personseg.runtimes import Runtime, Unavailable, check_exported
+from personseg.runtimes.cuda import CudaClock
+
+if TYPE_CHECKING:
+    import tensorrt_rtx as trt
 
 BINDINGS = ("tensorrt", "tensorrt_rtx")  # in order of preference
 TURING = (7, 5)  # not among TensorRT for RTX's default targets: it has engines of its own
@@ -20,10 +28,26 @@ ENGINES = (("tensorrt", False), ("tensorrt_rtx", False), ("tensorrt_rtx", True))
 MAX_BATCH = 8
 
 
-def import_binding(name: str) -> ModuleType | None:
+class Binding(Protocol):
+    """What the two modules share. `ComputeCapability` is TensorRT for RTX's alone."""
+
+    __name__: str
+    __version__: str
+    ILogger: type[trt.ILogger]
+    Logger: type[trt.Logger]
+    Runtime: type[trt.Runtime]
+    Builder: type[trt.Builder]
+    BuilderFlag: type[trt.BuilderFlag]
+    NetworkDefinitionCreationFlag: type[trt.NetworkDefinitionCreationFlag]
+    OnnxParser: type[trt.OnnxParser]
+    TensorIOMode: type[trt.TensorIOMode]
+    ComputeCapability: type[trt.ComputeCapability]
+
+
+def import_binding(name: str) -> Binding | None:
     """Import a binding; None if it or a library it needs is missing."""
     try:
-        return importlib.import_module(name)
+        return cast("Binding", importlib.import_module(name))
     except (ImportError, OSError):
         return None
 
@@ -48,7 +72,7 @@ class TensorRtRuntime(Runtime):
             return "no NVIDIA GPU to run an engine on"
         return None
 
-    def load(self, model_folder: Path, export_folder: Path, threads: int) -> None:
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         if reason := self.available():
             raise Unavailable(reason)
         turing = torch.cuda.get_device_capability() == TURING
@@ -59,21 +83,21 @@ class TensorRtRuntime(Runtime):
                 return self.open_engine(binding, check_exported(path))
         raise Unavailable(f"no engine for this GPU in {export_folder}; metrics/export.json says why")
 
-    def open_engine(self, binding: ModuleType, path: Path) -> None:
-        """Deserialise the engine; Unavailable if it was built for other GPUs or another version."""
+    def open_engine(self, binding: Binding, path: Path) -> None:
+        """Deserialise the engine; Unavailable if it was built for other GPUs, another version or another network."""
         torch.cuda.init()  # the runtime uses the CUDA context that PyTorch makes
         self.logger = binding.Logger(binding.Logger.ERROR)
         self.runtime = binding.Runtime(self.logger)
-        self.engine = self.runtime.deserialize_cuda_engine(path.read_bytes())
+        engine = self.runtime.deserialize_cuda_engine(path.read_bytes())
         self.device = torch.cuda.get_device_name()
-        if self.engine is None:
+        if engine is None:
             major, minor = torch.cuda.get_device_capability()
             raise Unavailable(f"{path} does not load on {self.device} (compute capability {major}.{minor})")
-        self.context = self.engine.create_execution_context()
-        _, height, width, _ = self.engine.get_tensor_shape("images")
-        self.input_size, self.files = (height, width), [path]
+        self.input_size, self.files = check_io(engine_facts(engine, binding), str(path)), [path]
+        self.engine, self.context = engine, engine.create_execution_context()
+        self.clock, self.lock = CudaClock(), threading.Lock()
         self.versions = {binding.__name__: binding.__version__, "torch": torch.__version__}
-        self.settings = {"binding": binding.__name__, "tf32": False}
+        self.settings = {"binding": binding.__name__, "tf32": False, "clock": "CUDA events"}
 
     def upload(self, images: NDArray[np.uint8]) -> Tensor:
         inputs = torch.from_numpy(images).cuda()
@@ -82,39 +106,76 @@ class TensorRtRuntime(Runtime):
 
     def run(self, inputs: Tensor) -> Tensor:
         outputs = torch.empty(inputs.shape[:3], dtype=torch.float32, device=inputs.device)
-        stream = torch.cuda.current_stream()
-        for start in range(0, len(inputs), MAX_BATCH):
-            part = inputs[start : start + MAX_BATCH]
-            self.context.set_input_shape("images", tuple(part.shape))
-            self.context.set_tensor_address("images", part.data_ptr())
-            self.context.set_tensor_address("logits", outputs[start:].data_ptr())
-            if not self.context.execute_async_v3(stream.cuda_stream):
-                raise RuntimeError("TensorRT refused to run the engine")
-        stream.synchronize()
+        with self.lock, self.clock.running():  # a context runs one batch at a time
+            stream = torch.cuda.current_stream()
+            for start in range(0, len(inputs), MAX_BATCH):
+                part = inputs[start : start + MAX_BATCH]
+                accepted = (
+                    self.context.set_input_shape("images", tuple(part.shape))
+                    and self.context.set_tensor_address("images", part.data_ptr())
+                    and self.context.set_tensor_address("logits", outputs[start:].data_ptr())
+                    and self.context.execute_async_v3(stream.cuda_stream)
+                )
+                if not accepted:
+                    raise RuntimeError(f"TensorRT refused to run the engine on {list(part.shape)}")
         return outputs
+
+    def device_seconds(self) -> float:
+        return self.clock.seconds()
 
     def download(self, outputs: Tensor) -> NDArray[np.float32]:
         return outputs.cpu().numpy()
 
 
-def network_facts(network: Any) -> dict[str, list[dict[str, Any]]]:
-    """Name, shape (-1: dynamic) and dtype of a parsed network's inputs and outputs."""
+Facts = dict[str, list[dict[str, Any]]]
 
-    def fact(tensor: Any) -> dict[str, Any]:
-        return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype.name.lower()}
 
+def tensor_fact(name: str, shape: Sequence[int], dtype: trt.DataType) -> dict[str, Any]:
+    """One input or output in plain types; -1 in `shape` is dynamic."""
+    return {"name": name, "shape": list(shape), "dtype": dtype.name.lower()}
+
+
+def network_facts(network: trt.INetworkDefinition) -> Facts:
+    """Name, shape and dtype of a parsed network's inputs and outputs."""
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
     return {
-        "inputs": [fact(network.get_input(i)) for i in range(network.num_inputs)],
-        "outputs": [fact(network.get_output(i)) for i in range(network.num_outputs)],
+        kind: [tensor_fact(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors]
+        for kind, tensors in (("inputs", inputs), ("outputs", outputs))
     }
 
 
-def build_engine(binding: ModuleType, onnx_file: Path, engine_file: Path, turing: bool) -> dict[str, Any]:
+def engine_facts(engine: trt.ICudaEngine, binding: Binding) -> Facts:
+    """The same of a built engine."""
+    facts: Facts = {"inputs": [], "outputs": []}
+    for name in (engine.get_tensor_name(i) for i in range(engine.num_io_tensors)):
+        kind = "inputs" if engine.get_tensor_mode(name) == binding.TensorIOMode.INPUT else "outputs"
+        facts[kind].append(tensor_fact(name, engine.get_tensor_shape(name), engine.get_tensor_dtype(name)))
+    return facts
+
+
+def check_io(facts: Facts, where: str) -> tuple[int, int]:
+    """Return H and W of the input; Unavailable if inputs and outputs are not those that `run` binds."""
+    shape = facts["inputs"][0]["shape"] if facts["inputs"] else []
+    _, height, width, _ = shape if len(shape) == 4 else [-1] * 4
+    wanted = {
+        "inputs": [{"name": "images", "shape": [-1, height, width, 3], "dtype": "uint8"}],
+        "outputs": [{"name": "logits", "shape": [-1, height, width], "dtype": "float"}],
+    }
+    if facts != wanted or min(height, width) < 1:
+        raise Unavailable(
+            f"{where}: its inputs and outputs are {facts}, not images uint8 [-1, H, W, 3] and logits float [-1, H, W]"
+        )
+    return height, width
+
+
+def build_engine(binding: Binding, onnx_file: Path, engine_file: Path, turing: bool) -> dict[str, Any]:
     """Build an engine from an ONNX graph and write it; return its targets, inputs and outputs.
 
     TensorRT for RTX does so without a GPU, for its default targets or, `turing`, for SM75; TensorRT
     proper needs the GPU that will run it. Precision is the graph's own: networks are strongly typed.
-    Raises Unavailable with the parser's or the builder's first complaint.
+    Raises Unavailable with the parser's or the builder's first complaint, or if the graph has other inputs and
+    outputs than the runtime binds.
     """
     complaints: list[str] = []
 
@@ -122,9 +183,9 @@ def build_engine(binding: ModuleType, onnx_file: Path, engine_file: Path, turing
         def __init__(self) -> None:
             binding.ILogger.__init__(self)
 
-        def log(self, severity: Any, message: str) -> None:
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             if severity in (binding.ILogger.ERROR, binding.ILogger.INTERNAL_ERROR):
-                complaints.append(message)
+                complaints.append(msg)
 
     logger = Collector()
     builder = binding.Builder(logger)
@@ -134,7 +195,8 @@ def build_engine(binding: ModuleType, onnx_file: Path, engine_file: Path, turing
         raise Unavailable(f"the ONNX parser: {parser.get_error(0).desc()}")
     config = builder.create_builder_config()
     config.clear_flag(binding.BuilderFlag.TF32)
-    shape = tuple(network.get_input(0).shape)[1:]
+    facts = network_facts(network)
+    shape = (*check_io(facts, onnx_file.name), 3)
     profile = builder.create_optimization_profile()
     profile.set_shape("images", (1, *shape), (1, *shape), (MAX_BATCH, *shape))
     config.add_optimization_profile(profile)
@@ -150,4 +212,4 @@ def build_engine(binding: ModuleType, onnx_file: Path, engine_file: Path, turing
     if engine is None:
         raise Unavailable(f"the builder: {complaints[0] if complaints else 'no reason given'}")
     engine_file.write_bytes(bytes(engine))
-    return {"targets": targets, **network_facts(network)}
+    return {"targets": targets, **facts}
