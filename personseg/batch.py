@@ -2,21 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from personseg.errors import UserError
 from personseg.images import RGB
-from personseg.inputs import Item, find_photos, read_ahead
+from personseg.inputs import Item, find_photos
 from personseg.model_config import check_weights, read_config
-from personseg.segmenter import Segmenter, runtimes_here
+from personseg.segmenter import Segmenter, cores, read_photo, runtimes_here
 from personseg.writers import Job, RleWriter, Writer
+
+MAX_STREAMS = 8  # photos at once
+PHOTOS_A_STREAM = 8  # at least, on average
+LARGE = 16_000_000  # pixels; of photos with more, one at a time
+
+
+def _read(item: Item) -> RGB | str:
+    """Read a photo; where it cannot be read, what is wrong with it."""
+    try:
+        return read_photo(item.path)
+    except (UserError, OSError, MemoryError) as error:
+        text = str(error) or "not enough memory"
+        return text if text.startswith(str(item.path)) else f"{item.path}: {text}"
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.width * image.height > LARGE
+    except Exception:
+        return False  # reading it says what is wrong
+
+
+@contextlib.contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """A full disk or a folder without permission stops every photo alike: one line of it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
+
+
+class Folder:
+    """Does photos at once, each from its file to its result in one Python thread, and videos one by one.
+
+    Decoding, network and encoding of different photos overlap, and no core waits: with as many threads as cores, each
+    with one core of the network's, nothing has to be handed over and the network loses nothing to splitting its work.
+    A photo's result is the one it has alone.
+    """
+
+    def __init__(self, writer: Writer, model: Path, runtime: str, threads: int, photos: int) -> None:
+        self.writer, self.model, self.runtime, self.threads = writer, model, runtime, threads
+        # A few photos are done before more streams are made ready.
+        self.streams = max(1, min(threads, MAX_STREAMS, photos // PHOTOS_A_STREAM))
+        self.segmenter = self.load(self.streams)
+        self.large = threading.Lock()
+
+    def load(self, streams: int) -> Segmenter:
+        segmenter = Segmenter.load(self.model, self.runtime, self.threads, streams=streams)
+        if self.writer.job.threshold is not None:
+            segmenter.threshold = self.writer.job.threshold
+        segmenter.zoom = self.writer.job.zoom
+        return segmenter
+
+    def photo(self, item: Item) -> str | None:
+        """Do one photo; return what is wrong with it, if anything. UserError if results cannot be written."""
+        # Several large photos at once might not fit into memory.
+        with self.large if _is_large(item.path) else contextlib.nullcontext():
+            image = _read(item)
+            return image if isinstance(image, str) else self.result(item, image)
+
+    def result(self, item: Item, image: RGB | None) -> str | None:
+        """Write what becomes of a photo, or of a video (None); say what failed."""
+        try:
+            if image is None:
+                self.writer.write_video(item, self.segmenter if self.streams == 1 else self.load(1))
+            else:
+                self.writer.write(item, image, self.segmenter.predict(image))
+        except UserError as error:
+            return str(error)
+        except MemoryError:
+            return f"{item.path}: not enough memory"
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise UserError(f"{error.filename or self.writer.path(item)}: {error.strerror or error}") from None
+            return f"{item.path}: {error.strerror}"
+        return None
+
+    def run(self, items: Sequence[Item]) -> Iterator[str | None]:
+        """Do all; what is wrong with each as they are done, photos first. UserError if nothing more can be written."""
+        pool = ThreadPoolExecutor(self.streams)
+        try:
+            yield from pool.map(self.photo, [item for item in items if not item.is_video])
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for item in items:
+            if item.is_video:  # with all threads
+                yield self.result(item, None)
 
 
 def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
@@ -33,17 +124,15 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
         print(f"{skipped} done before, skipped (--overwrite does them again)", file=sys.stderr)
     if not todo:
         return 0
-    segmenter = Segmenter.load(model, runtime, threads)
-    if job.threshold is not None:
-        segmenter.threshold = job.threshold
-    segmenter.zoom = job.zoom
-    print(f"runtime: {segmenter.runtime_name}", file=sys.stderr)
+    folder = Folder(writer, model, runtime, threads or cores(), sum(not item.is_video for item in todo))
+    print(f"runtime: {folder.segmenter.runtime_name}", file=sys.stderr)
     failures: list[str] = []
     start = time.monotonic()
+    bar = tqdm(total=len(todo), unit="img", mininterval=0.5, disable=None)
     try:
-        with _told(job.out), closing(writer), tqdm(total=len(todo), unit="img", mininterval=0.5, disable=None) as bar:
-            for item, image in read_ahead(todo):
-                if failure := _one(item, image, writer, segmenter):
+        with _told(job.out), contextlib.closing(writer), bar:
+            for failure in folder.run(todo):
+                if failure is not None:
                     failures.append(failure)
                 bar.update()
     finally:
@@ -53,35 +142,6 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
     rate = f"{done / max(seconds, 1e-3):.2g} img/s"
     print(f"{done} written to {job.out} in {seconds:.1f} s ({rate}), {len(failures)} failed", file=sys.stderr)
     return 1 if failures else 0
-
-
-@contextmanager
-def _told(out: Path) -> Iterator[None]:
-    """A full disk or a folder without permission stops every photo alike: one line of it."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename or out}: {error.strerror or error}") from None
-
-
-def _one(item: Item, image: RGB | str | None, writer: Writer, segmenter: Segmenter) -> str | None:
-    """Do one of what `read_ahead` gives; say what failed. OSError if nothing more can be written at all."""
-    if isinstance(image, str):
-        return image
-    try:
-        if image is None:
-            writer.write_video(item, segmenter)
-        else:
-            writer.write(item, image, segmenter.predict(image))
-    except UserError as error:
-        return str(error)
-    except MemoryError:
-        return f"{item.path}: not enough memory"
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        return f"{item.path}: {error.strerror}"
-    return None
 
 
 def describe_model(folder: Path) -> str:

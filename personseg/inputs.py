@@ -1,17 +1,15 @@
-"""Which photos and videos a user means, and their pixels."""
+"""Which photos and videos a user means."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from personseg.errors import UserError
 from personseg.files import natural_key
-from personseg.images import RGB
-from personseg.segmenter import HEIC_SUFFIXES, read_photo
+from personseg.segmenter import HEIC_SUFFIXES
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
@@ -81,26 +79,3 @@ def _without(paths: Iterable[Path], root: Path, out: Path | None) -> list[Path]:
     if results is not None and root.resolve() not in results.parents:
         results = None  # in the same folder results and photos cannot be told apart
     return [p for p in paths if p.is_file() and (results is None or not p.resolve().is_relative_to(results))]
-
-
-def _read(item: Item) -> tuple[Item, RGB | str | None]:
-    try:
-        if item.is_video:
-            return item, None
-        return item, read_photo(item.path)
-    except (UserError, OSError, MemoryError) as error:
-        text = str(error) or "not enough memory"
-        return item, text if text.startswith(str(item.path)) else f"{item.path}: {text}"
-
-
-def read_ahead(items: Sequence[Item]) -> Iterator[tuple[Item, RGB | str | None]]:
-    """Read each photo while the one before is worked on: pixels, what is wrong with the file, or None for a video."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = None
-        for item in items:
-            following = pool.submit(_read, item)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()

@@ -92,13 +92,15 @@ class Segmenter:
         runtime: str = "auto",
         threads: int | None = None,
         export_folder: str | Path | None = None,
+        streams: int = 1,
     ) -> Segmenter:
         """Load the model in `folder` (config.json and model.safetensors) on `runtime`.
 
         `runtime` is a key of `personseg.runtimes.BACKENDS`, or `auto`: the quickest one that this machine
         runs without loss of accuracy. `threads` defaults to the cores this process may use. Exported files
         are looked for in `export_folder`, by default `export` beside `folder`; those of another model are
-        never used. UserError: the model is incomplete or altered, the runtime unknown or unavailable.
+        never used. With several `streams` as many Python threads may predict at once and share `threads`.
+        UserError: the model is incomplete or altered, the runtime unknown or unavailable.
         """
         folder = Path(folder)
         config = read_config(folder)
@@ -115,7 +117,7 @@ class Segmenter:
         skipped: dict[str, str] = {}
         for name in names:
             try:
-                return cls(config, load_runtime(name, folder, exported, config, threads), name, skipped)
+                return cls(config, load_runtime(name, folder, exported, config, threads, streams), name, skipped)
             except Unavailable as reason:
                 skipped[name] = str(reason)
         reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
@@ -292,7 +294,9 @@ def _has_nvidia_gpu() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()  # the latter in WSL
 
 
-def load_runtime(name: str, folder: Path, exported: Path, config: ModelConfig, threads: int) -> Runtime:
+def load_runtime(
+    name: str, folder: Path, exported: Path, config: ModelConfig, threads: int, streams: int = 1
+) -> Runtime:
     """Return a loaded runtime; Unavailable if its library or its exported file is missing, or is of another model."""
     backend = BACKENDS[name]
     if backend.artifact is not None:
@@ -307,5 +311,5 @@ def load_runtime(name: str, folder: Path, exported: Path, config: ModelConfig, t
         raise Unavailable(f"not installed: {error}") from None
     if reason := runtime.available():
         raise Unavailable(reason)
-    runtime.load(folder, exported, threads)
+    runtime.load(folder, exported, threads, streams)
     return runtime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -202,6 +203,7 @@ class RleWriter(Writer):
         self.rows = {} if job.overwrite or not self.csv.is_file() else self._read()
         self.saved = time.monotonic()
         self.unsaved = 0
+        self.lock = threading.RLock()  # photos are written by several threads
 
     def _read(self) -> dict[str, str]:
         csv.field_size_limit(sys.maxsize)  # a large photo's code is longer than the 128 KB allowed by default
@@ -228,14 +230,19 @@ class RleWriter(Writer):
         return item.name in self.rows
 
     def write(self, item: Item, image: RGB, found: Segmentation) -> None:
-        self.rows[item.name] = rle.encode(found.mask)
-        self.unsaved += 1
-        if time.monotonic() - self.saved > SAVE_EVERY:
-            self.close()
+        code = rle.encode(found.mask)
+        with self.lock:
+            self.rows[item.name] = code
+            self.unsaved += 1
+            if time.monotonic() - self.saved > SAVE_EVERY:
+                self.close()
 
     def close(self) -> None:
-        if not self.unsaved:
-            return
+        with self.lock:
+            if self.unsaved:
+                self._save()
+
+    def _save(self) -> None:
         with atomic_path(self.csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(RLE_COLUMNS)
