@@ -21,8 +21,8 @@ from personseg.geometry import letterbox
 from personseg.images import read_image
 from personseg.model import load_model
 from personseg.model_config import read_config
-from personseg.quantize import quantize_onnx, quantize_openvino
-from personseg.runtimes import MANIFEST_FILE, Backend, Unavailable, make_runtime
+from personseg.quantize import Judge, quantised_share, quantize_onnx, quantize_openvino
+from personseg.runtimes import MANIFEST_FILE, Backend, Runtime, Unavailable, make_runtime
 from personseg.runtimes.onnxruntime import OnnxRuntime
 from personseg.runtimes.openvino import OpenVinoRuntime, ov
 from personseg.runtimes.tensorrt import ENGINES, build_engine, engine_name, import_binding
@@ -48,12 +48,13 @@ class Exported(nn.Module):
         return self.network(images.to(self.dtype).permute(0, 3, 1, 2))[:, 0].float()
 
 
-def to_onnx(model_folder: Path, dtype: torch.dtype) -> onnx.ModelProto:
-    """Export the saved network to an ONNX graph with dynamic batch; weights inside."""
+def to_onnx(model_folder: Path, dtype: torch.dtype, batch: int | None = None) -> onnx.ModelProto:
+    """Export the saved network to an ONNX graph, for batches of `batch` photos or, None, of any; weights inside."""
     network, config = load_model(model_folder)
     exported = Exported(network, dtype).eval()
-    # Two images: a batch of one would be taken for a constant.
-    example = torch.zeros((2, *config.input_size, 3), dtype=torch.uint8)
+    # Any batch is shown as two images: one would be taken for a constant.
+    example = torch.zeros((batch or 2, *config.input_size, 3), dtype=torch.uint8)
+    dynamic = {"images": {0: torch.export.Dim("batch", min=1, max=1024)}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -64,7 +65,7 @@ def to_onnx(model_folder: Path, dtype: torch.dtype) -> onnx.ModelProto:
             external_data=False,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=1024)}},
+            dynamic_shapes=dynamic if batch is None else None,
             verbose=False,
         )
     assert program is not None
@@ -96,12 +97,23 @@ def evenly_spaced(stems: Sequence[str], number: int) -> list[str]:
 class Exporter:
     """Builds artifacts in a folder one by one and keeps a record of each."""
 
-    def __init__(self, model_folder: Path, folder: Path, images: list[NDArray[np.uint8]], threads: int) -> None:
+    def __init__(
+        self,
+        model_folder: Path,
+        folder: Path,
+        images: list[NDArray[np.uint8]],
+        val: Sequence[tuple[Path, Path]],
+        max_iou_drop: float,
+        threads: int,
+    ) -> None:
         self.model_folder, self.folder, self.images, self.threads = model_folder, folder, images, threads
-        self.threshold = read_config(model_folder).threshold
+        config = read_config(model_folder)
+        self.threshold, self.max_iou_drop = config.threshold, max_iou_drop
+        self.judge = Judge(val, config.input_size, config.threshold)
         reference = make_runtime("pytorch_fp32")
         reference.load(model_folder, folder, threads)
         self.reference = [reference.infer(image) for image in images[:COMPARED]]
+        self.val_iou, _ = self.judge(reference.infer)
         self.artifacts: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, files: Sequence[str], build: Callable[[], dict[str, Any] | None]) -> None:
@@ -125,11 +137,27 @@ class Exporter:
             **facts,
         }
 
-    def compare(self, name: str, runtime_class: type[OnnxRuntime] | type[OpenVinoRuntime]) -> dict[str, float]:
-        """Run an artifact on the CPU and return its largest logit difference from PyTorch and share of other pixels."""
+    def load(self, name: str, runtime_class: type[OnnxRuntime] | type[OpenVinoRuntime]) -> Runtime:
         runtime = runtime_class(Backend("", name, "fp32"))
         runtime.load(self.model_folder, self.folder, self.threads)
-        logits = [runtime.infer(image) for image in self.images[:COMPARED]]
+        return runtime
+
+    def compare(
+        self, name: str, runtime_class: type[OnnxRuntime] | type[OpenVinoRuntime], any_batch: bool = True
+    ) -> dict[str, float]:
+        """Run an artifact on the CPU and return its largest logit difference from PyTorch and share of other pixels.
+
+        Photo by photo and, if it takes `any_batch`, all in one batch too; the larger difference counts.
+        """
+        runtime, images = self.load(name, runtime_class), self.images[:COMPARED]
+        runs = [[runtime.infer(image) for image in images]]
+        if any_batch:
+            runs.append(list(runtime.infer(np.concatenate(images))[:, None]))
+        found = [self.difference(logits) for logits in runs]
+        return {key: max(each[key] for each in found) for key in found[0]}
+
+    def difference(self, logits: list[NDArray[np.float32]]) -> dict[str, float]:
+        """Compare logits of the first photos, [1, H, W] each, with PyTorch's; Unavailable if they are not finite."""
         if not all(np.isfinite(values).all() for values in logits):
             raise Unavailable("some logits are not finite: the precision does not hold the network's values")
         pairs = list(zip(logits, self.reference, strict=True))
@@ -139,9 +167,11 @@ class Exporter:
             "mask_disagreement": float(np.mean(masks)),
         }
 
-    def exact(self, name: str, runtime_class: type[OnnxRuntime] | type[OpenVinoRuntime]) -> dict[str, float]:
+    def exact(
+        self, name: str, runtime_class: type[OnnxRuntime] | type[OpenVinoRuntime], any_batch: bool = True
+    ) -> dict[str, float]:
         """Compare a float32 artifact; UserError if it does not compute what PyTorch does."""
-        facts = self.compare(name, runtime_class)
+        facts = self.compare(name, runtime_class, any_batch)
         if facts["max_logit_diff"] > LIMIT:
             raise UserError(
                 f"export: {name} differs from PyTorch by {facts['max_logit_diff']:.3g} in a logit (limit {LIMIT});"
@@ -153,14 +183,25 @@ class Exporter:
         save_onnx(to_onnx(self.model_folder, torch.float32), self.folder / "onnx_fp32.onnx")
         return {"opset": OPSET, **self.exact("onnx_fp32", OnnxRuntime)}
 
+    def onnx_fp32_batch1(self) -> dict[str, Any]:
+        save_onnx(to_onnx(self.model_folder, torch.float32, 1), self.folder / "onnx_fp32_batch1.onnx")
+        return {"opset": OPSET, **self.exact("onnx_fp32_batch1", OnnxRuntime, any_batch=False)}
+
+    def val_facts(self, name: str, runtime_class: type[OnnxRuntime] | type[OpenVinoRuntime]) -> dict[str, float]:
+        """IoU on val before and after quantisation, at the network's size and without post-processing."""
+        found, _ = self.judge(self.load(name, runtime_class).infer)
+        return {"val_iou": found, "val_iou_fp32": self.val_iou}
+
     def onnx_fp16(self) -> dict[str, Any]:
         save_onnx(to_onnx(self.model_folder, torch.float16), self.folder / "onnx_fp16.onnx")
         return {"opset": OPSET, **self.compare("onnx_fp16", OnnxRuntime)}
 
     def onnx_int8(self) -> dict[str, Any]:
-        model = quantize_onnx(onnx.load(self.folder / "onnx_fp32.onnx"), self.images)
+        graph = onnx.load(self.folder / "onnx_fp32.onnx")
+        model = quantize_onnx(graph, self.images, self.judge, self.max_iou_drop)
         save_onnx(strip(model), self.folder / "onnx_int8.onnx")
-        return {"opset": OPSET, **self.compare("onnx_int8", OnnxRuntime)}
+        facts = self.val_facts("onnx_int8", OnnxRuntime)
+        return {"opset": OPSET, **facts, **self.compare("onnx_int8", OnnxRuntime)}
 
     def openvino_f32(self) -> dict[str, Any]:
         model = ov.convert_model(self.folder / "onnx_fp32.onnx")
@@ -169,9 +210,10 @@ class Exporter:
 
     def openvino_int8(self) -> dict[str, Any]:
         model = ov.Core().read_model(self.folder / "openvino_f32.xml")
-        quantized = quantize_openvino(model, self.images)
+        quantized = quantize_openvino(model, self.images, self.judge, self.max_iou_drop)
         ov.save_model(quantized, self.folder / "openvino_int8.xml", compress_to_fp16=False)
-        return self.compare("openvino_int8", OpenVinoRuntime)
+        facts = {**quantised_share(quantized), **self.val_facts("openvino_int8", OpenVinoRuntime)}
+        return {**facts, **self.compare("openvino_int8", OpenVinoRuntime)}
 
     def engine(self, binding_name: str, precision: str, turing: bool) -> dict[str, Any]:
         binding = import_binding(binding_name)
@@ -187,21 +229,32 @@ class Exporter:
         return {**facts, "version": binding.__version__}
 
 
-def export(model_folder: Path, out_folder: Path, photos: Sequence[Path], threads: int) -> dict[str, Any]:
+def export(
+    model_folder: Path,
+    out_folder: Path,
+    photos: Sequence[Path],
+    val: Sequence[tuple[Path, Path]],
+    max_iou_drop: float,
+    threads: int,
+) -> dict[str, Any]:
     """Write the network saved in `model_folder` to `out_folder` in every format; return metrics/export.json.
 
     `photos` (of the TRAINING split) calibrate int8; the first `COMPARED` of them also show how far each
-    format is from PyTorch. What cannot be built is recorded with the reason. The same model and photos give
+    format is from PyTorch. By int8, IoU on `val` (photo and mask files) may drop by `max_iou_drop` (0 to 1): layers go
+    back to float until it does not. What cannot be built is recorded with the reason. The same model and photos give
     the same bytes, TensorRT's engines aside: its builder does not promise that. `build_s` varies.
     """
     if not photos:
         raise UserError("export: no training photo to calibrate int8 with; look at data/splits/train.csv")
+    if not val:
+        raise UserError("export: no val photo to check int8 on; look at data/splits/val.csv")
     config = read_config(model_folder)
     size = config.input_size
     images = [letterbox(read_image(photo), size)[0][None] for photo in photos]
     with fresh_folder(out_folder) as folder:
-        exporter = Exporter(model_folder, folder, images, threads)
+        exporter = Exporter(model_folder, folder, images, val, max_iou_drop, threads)
         exporter.add("onnx_fp32", ["onnx_fp32.onnx"], exporter.onnx_fp32)
+        exporter.add("onnx_fp32_batch1", ["onnx_fp32_batch1.onnx"], exporter.onnx_fp32_batch1)
         exporter.add("onnx_fp16", ["onnx_fp16.onnx"], exporter.onnx_fp16)
         exporter.add("onnx_int8", ["onnx_int8.onnx"], exporter.onnx_int8)
         exporter.add("openvino_f32", ["openvino_f32.xml", "openvino_f32.bin"], exporter.openvino_f32)
@@ -221,5 +274,6 @@ def export(model_folder: Path, out_folder: Path, photos: Sequence[Path], threads
         "input_size": list(size),
         "calibration_images": len(images),
         "compared_images": len(exporter.reference),
+        "val_images": len(val),
         "artifacts": exporter.artifacts,
     }

@@ -1,4 +1,4 @@
-"""export: the finished model as ONNX, OpenVINO and TensorRT, int8 calibrated on training photos."""
+"""export: the finished model as ONNX, OpenVINO and TensorRT, int8 calibrated on training photos and checked on val."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from stages.common import Params, run
 
 
 def main(params: Params) -> None:
-    section = params.export
-    stems = evenly_spaced(read_split(Path("data/splits"))["train"], section.calibration_images)
-    photos = [Path("data/clean/images") / f"{stem}.jpg" for stem in stems]
-    facts = export(Path("models/person"), Path("models/export"), photos, section.threads)
+    section, split = params.export, read_split(Path("data/splits"))
+    images, masks = Path("data/clean/images"), Path("data/clean/masks")
+    photos = [images / f"{stem}.jpg" for stem in evenly_spaced(split["train"], section.calibration_images)]
+    val = [(images / f"{stem}.jpg", masks / f"{stem}.jpg") for stem in split["val"]]
+    facts = export(Path("models/person"), Path("models/export"), photos, val, section.max_iou_drop, section.threads)
     write_json("metrics/export.json", facts)
 
 

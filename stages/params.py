@@ -229,6 +229,7 @@ class Evaluate(Section):
 
 class Export(Section):
     calibration_images: Positive
+    max_iou_drop: Annotated[float, Field(ge=0, le=1)]
     threads: Positive
 
 

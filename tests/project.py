@@ -32,6 +32,7 @@ SHRUNK: dict[str, Any] = {
     "evaluate.overlays": 2,
     "evaluate.bootstrap": 100,
     "export.calibration_images": 8,
+    "export.max_iou_drop": 1,  # falling back to float has a test of its own
     "benchmark.runs": 20,
     "benchmark.max_seconds": 1,
     "benchmark.backends": ["pytorch_fp32", "onnxruntime_fp32", "openvino_int8", "tensorrt_fp32"],

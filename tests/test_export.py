@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,17 +19,19 @@ from personseg.errors import UserError
 from personseg.export import Exporter, evenly_spaced, export, save_onnx, to_onnx
 from personseg.files import read_json, sha256_file, write_json
 from personseg.geometry import letterbox
-from personseg.images import read_image
+from personseg.images import read_image, read_mask
 from personseg.model_config import read_config
-from personseg.quantize import make_signed
-from personseg.runtimes import MANIFEST_FILE, Unavailable
+from personseg.quantize import Infer, Judge, Known, make_signed, quantised_share, quantize_openvino
+from personseg.runtimes import MANIFEST_FILE, Unavailable, make_runtime
 from personseg.runtimes.onnxruntime import OnnxRuntime, open_session
+from personseg.runtimes.openvino import ov
 from personseg.runtimes.tensorrt import build_engine
 from tests.exported import Exported, exported
 
 __all__ = ["exported"]
 
-NETWORK_FILES = ["onnx_fp32.onnx", "onnx_fp16.onnx", "onnx_int8.onnx", "openvino_f32.xml", "openvino_int8.xml"]
+NETWORK_FILES = ["onnx_fp32.onnx", "onnx_fp32_batch1.onnx", "onnx_fp16.onnx", "onnx_int8.onnx"]
+NETWORK_FILES += ["openvino_f32.xml", "openvino_int8.xml"]
 needs_rtx = pytest.mark.skipif(importlib.util.find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx not installed")
 
 
@@ -59,6 +63,7 @@ def test_every_artifact_is_listed_with_its_file_digest_and_size(exported: Export
     ("name", "logit", "pixels"),
     [
         ("onnx_fp32", 1e-4, 0),
+        ("onnx_fp32_batch1", 1e-4, 0),
         ("openvino_f32", 1e-4, 0),
         ("onnx_fp16", 0.1, 0.01),
         ("onnx_int8", 4, 0.05),
@@ -71,7 +76,7 @@ def test_difference_from_pytorch_is_small_and_as_large_as_the_precision(
     facts = exported.facts["artifacts"][name]
     assert facts["max_logit_diff"] <= logit
     assert facts["mask_disagreement"] <= pixels
-    if not name.endswith("32"):
+    if "32" not in name:
         assert facts["max_logit_diff"] > 1e-4  # else it was not computed in that precision
 
 
@@ -88,6 +93,73 @@ def test_onnx_takes_photos_as_read_in_batches_of_any_size(exported: Exported) ->
     assert together.shape == (5, 64, 64)
     apart = [session.run(None, {"images": photo[None]})[0][0] for photo in photos]
     np.testing.assert_allclose(together, apart, atol=1e-4)
+
+
+def test_onnx_of_fixed_batch_takes_one_photo_and_says_so(exported: Exported) -> None:
+    session = open_session(exported.folder / "onnx_fp32_batch1.onnx", 1)
+    assert session.get_inputs()[0].shape == [1, 64, 64, 3] and session.get_outputs()[0].shape == [1, 64, 64]
+    with pytest.raises(Exception, match="invalid dimensions"):
+        session.run(None, {"images": np.zeros((2, 64, 64, 3), np.uint8)})
+
+
+def test_an_export_is_compared_in_batches_too(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graph that is right for one photo and wrong for several is not right."""
+    infer = OnnxRuntime.infer
+
+    def wrong_in_batches(self: OnnxRuntime, images: Any) -> Any:
+        return infer(self, images) + (0.5 if len(images) > 1 else 0)
+
+    monkeypatch.setattr(OnnxRuntime, "infer", wrong_in_batches)
+    one = exporter(exported, photos=2)
+    assert one.compare("onnx_fp32", OnnxRuntime)["max_logit_diff"] == pytest.approx(0.5, abs=1e-4)
+    assert one.compare("onnx_fp32", OnnxRuntime, any_batch=False)["max_logit_diff"] < 1e-4
+
+
+def test_the_judge_counts_photos_without_their_padding(exported: Exported) -> None:
+    """Photos are 60x48 in an input of 64x64: all taken for person, IoU is the person's share of the photo."""
+    judge = Judge(exported.pairs, (64, 64), 0.5)
+    pooled, each = judge(lambda image: np.full((1, 64, 64), 9, np.float32))
+    shares = [read_mask(mask).mean() for _, mask in exported.pairs]
+    assert each == pytest.approx(shares) and pooled == pytest.approx(np.mean(shares))
+    assert judge(lambda image: np.full((1, 64, 64), -9, np.float32), judge.known[1:2]) == (0, [0])
+
+
+def test_int8_facts_say_what_it_costs_on_val_and_how_much_is_int8(exported: Exported) -> None:
+    facts = exported.facts["artifacts"]["openvino_int8"]
+    assert 0.5 < facts["val_iou"] <= 1 and abs(facts["val_iou"] - facts["val_iou_fp32"]) < 0.1
+    assert 20 < facts["convolutions_int8"] <= facts["convolutions"]
+    onnx_facts = exported.facts["artifacts"]["onnx_int8"]
+    assert onnx_facts["val_iou_fp32"] == facts["val_iou_fp32"] and 0.5 < onnx_facts["val_iou"] <= 1
+    assert exported.facts["val_images"] == 2
+
+
+class Strict(Judge):
+    """Scores how near the logits are to the float network's, so that every quantised layer costs something."""
+
+    def __init__(self, exported: Exported) -> None:
+        super().__init__(exported.pairs[:2], (64, 64), 0.5)
+        runtime = make_runtime("openvino_f32")
+        runtime.load(exported.model, exported.folder, threads=1)
+        self.exact = {known.image.tobytes(): runtime.infer(known.image) for known in self.known}
+
+    def __call__(self, infer: Infer, known: Iterable[Known] | None = None) -> tuple[float, list[float]]:
+        photos = [each.image for each in (self.known if known is None else known)]
+        scores = [1 - float(np.abs(infer(photo) - self.exact[photo.tobytes()]).mean()) for photo in photos]
+        return float(np.mean(scores)), scores
+
+
+def test_layers_go_back_to_float_until_the_drop_is_allowed(exported: Exported) -> None:
+    judge, core = Strict(exported), ov.Core()
+    whole = core.compile_model(core.read_model(exported.folder / "openvino_int8.xml"), "CPU")
+    drop = 1 - judge(lambda image: whole(image)[0])[0]
+    assert drop > 0.005
+    images = [known.image for known in judge.known]
+    partly = quantize_openvino(core.read_model(exported.folder / "openvino_f32.xml"), images, judge, drop / 2)
+    share, before = quantised_share(partly), exported.facts["artifacts"]["openvino_int8"]
+    assert 0 < share["convolutions_int8"] < before["convolutions_int8"]
+    assert share["convolutions"] == before["convolutions"]
+    compiled = core.compile_model(partly, "CPU")
+    assert 1 - judge(lambda image: compiled(image)[0])[0] <= drop / 2 + 1e-3
 
 
 def test_artifacts_say_nothing_of_the_machine_that_made_them(exported: Exported) -> None:
@@ -166,9 +238,9 @@ def test_half_precision_engine_is_about_half_the_size(exported: Exported) -> Non
     assert 0.4 < sizes["fp16"] / sizes["fp32"] < 0.75
 
 
-def exporter(exported: Exported) -> Exporter:
-    image = letterbox(read_image(exported.pairs[0][0]), (64, 64))[0][None]
-    return Exporter(exported.model, exported.folder, [image], threads=1)
+def exporter(exported: Exported, photos: int = 1) -> Exporter:
+    images = [letterbox(read_image(photo), (64, 64))[0][None] for photo, _ in exported.pairs[:photos]]
+    return Exporter(exported.model, exported.folder, images, exported.pairs[:1], max_iou_drop=1.0, threads=1)
 
 
 def test_export_goes_on_without_tensorrt(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +275,12 @@ def test_a_float_export_that_differs_is_refused(exported: Exported) -> None:
 
 def test_no_photo_to_calibrate_with_is_a_users_error(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.csv"):
-        export(exported.model, tmp_path, [], threads=1)
+        export(exported.model, tmp_path, [], exported.pairs, max_iou_drop=1.0, threads=1)
+
+
+def test_no_photo_to_check_int8_on_is_a_users_error(exported: Exported, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"val\.csv"):
+        export(exported.model, tmp_path, [exported.pairs[0][0]], [], max_iou_drop=1.0, threads=1)
 
 
 def test_calibration_photos_are_spread_over_the_list() -> None:
