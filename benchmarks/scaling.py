@@ -1,0 +1,213 @@
+"""Every backend at batch 1, 4 and 16, on 1 to all CPU threads, at the model's input size and the report's 320x320.
+
+    python -m benchmarks.scaling [--backends NAME ...] [--batches N ...] [--threads N ...] [--seconds S]
+        [--out results/picsart/scaling.csv]
+
+Run it after `dvc repro`, on an otherwise idle machine. Timed as stage benchmark does (personseg.benchmark.time_runs:
+photos in memory to logits in memory), but in rounds: each round times a few runs of every row, so that what slows the
+machine for a while slows all rows alike. A thread count has a process of its own, as some runtimes fix theirs for the
+whole process. For 320x320 the network is exported anew, as exported files have their size built in. The report's own
+network is timed at batch 1 only: it is what the others are compared with. A backend that cannot run here has one row
+that says why. `images_per_s` is batch / mean, as in metrics/benchmark/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from personseg.benchmark import UNTRAINED, Protocol, summarise, time_runs
+from personseg.environment import usable_cores
+from personseg.errors import UserError, one_line_errors
+from personseg.files import write_json, write_table
+from personseg.geometry import letterbox
+from personseg.images import read_image
+from personseg.model_config import CONFIG_FILE, WEIGHTS_FILE, read_config
+from personseg.runtimes import Runtime, Unavailable, find_backend, make_runtime
+from personseg.splits import read_split
+from stages.params import Export, load_params
+
+Size = tuple[int, int]
+
+REPORT_SIZE: Size = (320, 320)
+IMAGES, MASKS = Path("data/clean/images"), Path("data/clean/masks")
+BATCHES = (1, 4, 16)
+ROUNDS = 5
+FIRST_RUNS, LEAST_RUNS, MOST_RUNS = 4, 4, 40  # of a row in one round
+COLUMNS = ["backend", "batch", "threads", "height", "width", "runs", "p50_s", "p95_s", "images_per_s", "warning"]
+
+
+@dataclass(frozen=True)
+class Row:
+    backend: str
+    batch: int
+    threads: int
+    size: Size
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the network of one input size and its exported files lie."""
+
+    model: Path
+    export: Path
+
+
+def thread_counts(cores: int) -> list[int]:
+    """1 to all cores; on more than four, powers of two and all."""
+    return list(range(1, cores + 1)) if cores <= 4 else [*(2**i for i in range(12) if 2**i < cores), cores]
+
+
+def rows_of(
+    backends: Sequence[str], batches: Sequence[int], threads: Sequence[int], sizes: Sequence[Size]
+) -> list[Row]:
+    """All combinations; of the report's network only batch 1 at its own size."""
+    return [
+        Row(backend, batch, count, size)
+        for size in sizes
+        for batch in batches
+        for count in threads
+        for backend in backends
+        if backend != UNTRAINED or (batch == 1 and size == REPORT_SIZE)
+    ]
+
+
+_loaded: dict[tuple[str, Size], Runtime] = {}  # of the process of one thread count
+
+
+def load(backend: str, size: Size, folders: Folders, threads: int) -> str | None:
+    """Load a backend in this process; return why it cannot run here, if so."""
+    try:
+        runtime = make_runtime(backend)
+        if reason := runtime.available():
+            return reason
+        runtime.load(folders.model, folders.export, threads)
+    except ImportError as error:
+        return f"{error.name or error} cannot be imported"
+    except Unavailable as error:
+        return str(error)
+    _loaded[backend, size] = runtime
+    return None
+
+
+def time_row(row: Row, photos: Sequence[Path], protocol: Protocol) -> list[float]:
+    """Seconds of some runs of a row whose backend is loaded in this process."""
+    images = [letterbox(read_image(photos[i % len(photos)]), row.size)[0] for i in range(row.batch)]
+    return time_runs(_loaded[row.backend, row.size], np.stack(images), protocol)["seconds"].tolist()
+
+
+def runs_a_round(seconds: Sequence[float], budget_s: float) -> int:
+    """How many runs of a row fit into a round, given how long some took and what the row may take in all."""
+    fitting = int(budget_s / ROUNDS / float(np.median(seconds)))
+    return min(MOST_RUNS, max(LEAST_RUNS, fitting))
+
+
+def measure(
+    rows: Sequence[Row], folders: Mapping[Size, Folders], photos: Sequence[Path], protocol: Protocol
+) -> pd.DataFrame:
+    """Time all rows, `protocol.max_seconds` each but for slow ones; return the table (`COLUMNS`)."""
+    seconds: dict[Row, list[float]] = {row: [] for row in rows}
+    reasons: dict[str, str] = {}
+    with ExitStack() as stack:
+        context = multiprocessing.get_context("spawn")
+        processes = {
+            count: stack.enter_context(ProcessPoolExecutor(1, context)) for count in {row.threads for row in rows}
+        }
+        for row in tqdm(list(dict.fromkeys(replace(row, batch=1) for row in rows)), desc="loading"):
+            if row.backend in reasons:
+                continue
+            found = processes[row.threads].submit(load, row.backend, row.size, folders[row.size], row.threads).result()
+            if found is not None:
+                reasons[row.backend] = found
+        able = [row for row in rows if row.backend not in reasons]
+        with tqdm(total=ROUNDS * len(able), desc="timing", mininterval=1.0) as bar:
+            for turn in range(ROUNDS):
+                for row in able:
+                    runs = runs_a_round(seconds[row], protocol.max_seconds) if turn else FIRST_RUNS
+                    now = replace(protocol, runs=runs, threads=row.threads)
+                    if turn:  # warm since the first round, but for what the other rows pushed out of the caches
+                        now = replace(now, warmup_runs=2, warmup_s=0.0)
+                    seconds[row] += processes[row.threads].submit(time_row, row, photos, now).result()
+                    bar.update()
+    table = [_line(row, seconds[row]) for row in able]
+    table += [{"backend": name, "warning": f"unavailable: {reason}"} for name, reason in reasons.items()]
+    return pd.DataFrame(table, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:6], "Int64"))
+
+
+def _line(row: Row, seconds: Sequence[float]) -> dict[str, Any]:
+    found = summarise(seconds, row.batch)
+    place = {"backend": row.backend, "batch": row.batch, "threads": row.threads}
+    shape = {"height": row.size[0], "width": row.size[1]}
+    return {
+        **place,
+        **shape,
+        **{name: found.get(name) for name in ("runs", "p50_s", "p95_s", "images_per_s", "warning")},
+    }
+
+
+def exported_at(size: Size, model: Path, place: Path, section: Export) -> Folders:
+    """Export the network of `model` anew for another input size, below `place`; its weights stay the same."""
+    from personseg.export import evenly_spaced, export
+
+    folder = place / "model"
+    folder.mkdir(parents=True)
+    shutil.copyfile(model / WEIGHTS_FILE, folder / WEIGHTS_FILE)
+    config = read_config(model).model_copy(update={"input_size": size})
+    write_json(folder / CONFIG_FILE, config.model_dump(mode="json"))
+    split = read_split(Path("data/splits"))
+    photos = [IMAGES / f"{stem}.jpg" for stem in evenly_spaced(split["train"], section.calibration_images)]
+    val = [(IMAGES / f"{stem}.jpg", MASKS / f"{stem}.jpg") for stem in split["val"]]
+    export(folder, place / "export", photos, val, section.max_iou_drop, section.threads)
+    return Folders(folder, place / "export")
+
+
+def scale(backends: Sequence[str], batches: Sequence[int], threads: Sequence[int], seconds: float) -> pd.DataFrame:
+    """Time the project in the current folder."""
+    params, model = load_params(), Path("models/person")
+    for name in backends:
+        find_backend(name)
+    own = read_config(model).input_size
+    section = params.benchmark
+    protocol = Protocol(section.runs, section.warmup_runs, section.warmup_s, seconds, 1)
+    with tempfile.TemporaryDirectory() as place:
+        folders = {own: Folders(model, Path("models/export"))}
+        if own != REPORT_SIZE:
+            folders[REPORT_SIZE] = exported_at(REPORT_SIZE, model, Path(place), params.export)
+        test = [IMAGES / f"{stem}.jpg" for stem in read_split(Path("data/splits"))["test"]]
+        return measure(rows_of(backends, batches, threads, list(folders)), folders, test, protocol)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--backends", nargs="+", help="default: benchmark.backends of params.yaml")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--threads", type=int, nargs="+", help="default: 1 to all cores")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of a row in all; slow rows take 20 runs (default 4)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("results/picsart/scaling.csv"))
+    arguments = parser.parse_args()
+    with one_line_errors():
+        threads = arguments.threads or thread_counts(usable_cores())
+        if min(*arguments.batches, *threads, 1) < 1 or arguments.seconds <= 0:
+            raise UserError("--batches, --threads and --seconds are at least 1, 1 and more than 0")
+        backends = arguments.backends or load_params().benchmark.backends
+        table = scale(backends, arguments.batches, threads, arguments.seconds)
+        write_table(arguments.out, table)
+    print(table.to_string(index=False, float_format="%.4g"))
+
+
+if __name__ == "__main__":
+    main()
