@@ -39,7 +39,9 @@ MADE = {
 ELSEWHERE = {
     "ablation.csv": "`python -m benchmarks.ablation`",
     "cleaning.csv": "`python -m benchmarks.cleaning`",
+    "folder.json": "`python -m benchmarks.folder`",
     "robustness.csv": "`python -m benchmarks.robustness`",
+    "scaling.csv": "`python -m benchmarks.scaling`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
     "split_seeds.csv": "`make confirm`",
     "split_seeds_photos.csv": "`make confirm`",
