@@ -43,6 +43,7 @@ ELSEWHERE = {
     "robustness.csv": "`python -m benchmarks.robustness`",
     "scaling.csv": "`python -m benchmarks.scaling`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
+    "self_taught.json": "`dvc exp run` with `-S teacher.model=self` beside the params here",
     "split_seeds.csv": "`make confirm`",
     "split_seeds_photos.csv": "`make confirm`",
     "training_cost.json": "`python -m benchmarks.training_cost`",
