@@ -115,6 +115,8 @@ def test_before_and_after_lie_under_a_slider(page: Any, photo: Path) -> None:
 def test_the_camera_takes_a_photo(page: Any) -> None:
     page.get_by_label("Capture from camera").click()
     page.get_by_text("Click to Access Webcam").or_(page.get_by_label("capture photo")).first.click()
+    # A photo taken before the camera's first frame is none.
+    page.wait_for_function("[...document.querySelectorAll('video')].some(video => video.videoWidth > 0)")
     page.get_by_label("capture photo").click()
     assert re.match(r"\d+ x \d+ px", figures(page))
 
