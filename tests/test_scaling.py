@@ -145,7 +145,7 @@ def test_another_input_size_keeps_weights_and_threshold(tmp_path: Path, monkeypa
     (tmp_path / "model/model.safetensors").write_bytes(b"weights")
     write_json(
         tmp_path / "model/config.json",
-        {"architecture": {}, "input_size": [64, 48], "threshold": 0.4, "postprocess": {}, "sha256": "ab"},
+        {"architecture": {}, "input_size": [64, 32], "threshold": 0.4, "postprocess": {}, "sha256": "ab"},
     )
     monkeypatch.chdir(tmp_path)
     exported: list[Any] = []
