@@ -24,7 +24,7 @@ from personseg.model_config import read_config
 from personseg.quantize import Judge, quantised_share, quantize_onnx, quantize_openvino
 from personseg.runtimes import MANIFEST_FILE, Backend, Runtime, Unavailable, make_runtime
 from personseg.runtimes.onnxruntime import OnnxRuntime
-from personseg.runtimes.openvino import OpenVinoRuntime, ov
+from personseg.runtimes.openvino import OpenVinoRuntime, core, ov
 from personseg.runtimes.tensorrt import ENGINES, build_engine, engine_name, import_binding
 
 OPSET = 20
@@ -209,7 +209,7 @@ class Exporter:
         return self.exact("openvino_f32", OpenVinoRuntime)
 
     def openvino_int8(self) -> dict[str, Any]:
-        model = ov.Core().read_model(self.folder / "openvino_f32.xml")
+        model = core().read_model(self.folder / "openvino_f32.xml")
         quantized = quantize_openvino(model, self.images, self.judge, self.max_iou_drop)
         ov.save_model(quantized, self.folder / "openvino_int8.xml", compress_to_fp16=False)
         facts = {**quantised_share(quantized), **self.val_facts("openvino_int8", OpenVinoRuntime)}

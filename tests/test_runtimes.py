@@ -8,6 +8,8 @@ import importlib
 import importlib.util
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -133,9 +135,32 @@ def test_openvino_bf16_without_native_bf16_says_so(monkeypatch: pytest.MonkeyPat
         def get_property(self, device: str, name: str) -> list[str]:
             return ["INT8", "FP32"]
 
-    monkeypatch.setattr(openvino_runtime.ov, "Core", Core)
+    monkeypatch.setattr(openvino_runtime, "core", Core)
     assert make_runtime("openvino_bf16").available() == "this CPU has no native bf16 (OpenVINO finds FP32, INT8)"
     assert make_runtime("openvino_f32").available() is None
+
+
+LET_GO = """
+import os, signal, sys, threading
+from pathlib import Path
+from personseg.runtimes import make_runtime
+
+told = []
+signal.signal(signal.SIGUSR1, lambda *_: told.append(True))
+runtimes = [make_runtime("openvino_f32")]
+runtimes[0].load(Path(sys.argv[1]), Path(sys.argv[2]), threads=1)
+thread = threading.Thread(target=runtimes.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+print(told)
+"""
+
+
+def test_a_signal_after_another_thread_let_the_network_go(exported: Exported) -> None:
+    arguments = [sys.executable, "-c", LET_GO, str(exported.model), str(exported.folder)]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "[True]\n")
 
 
 def test_torch_compile_that_fails_is_unavailable_with_the_cause(

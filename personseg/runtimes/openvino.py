@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from pathlib import Path
@@ -20,6 +21,18 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
 
+@functools.cache
+def core() -> ov.Core:
+    """The process's only core, alive to its end.
+
+    The CPU plugin gives the thread that makes it an alternate stack for signals, and unmaps that stack when the
+    last core or network of it goes. Where another thread, or another core in between, is the one to let go, the
+    first thread keeps a stack that is no more, and its next signal ends the process (OpenVINO 2026.4,
+    intel_cpu/src/sigstack_manager.cpp).
+    """
+    return ov.Core()
+
+
 def compile_model(model: ov.Model, batch: int, threads: int, streams: int, hint: str) -> ov.CompiledModel:
     """Compile for the CPU with a fixed batch and precision `hint` (f32 or bf16): lowest latency or streams."""
     model = model.clone()
@@ -32,7 +45,7 @@ def compile_model(model: ov.Model, batch: int, threads: int, streams: int, hint:
     }
     if streams > 1:
         settings["NUM_STREAMS"] = streams
-    return ov.Core().compile_model(model, "CPU", settings)
+    return core().compile_model(model, "CPU", settings)
 
 
 class OpenVinoRuntime(Runtime):
@@ -41,7 +54,7 @@ class OpenVinoRuntime(Runtime):
     def available(self) -> str | None:
         if self.backend.precision != "bf16":
             return None
-        capabilities = ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if "BF16" in capabilities:
             return None
         return f"this CPU has no native bf16 (OpenVINO finds {', '.join(sorted(capabilities))})"
@@ -49,7 +62,7 @@ class OpenVinoRuntime(Runtime):
     def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         path = artifact_file(export_folder, f"{self.backend.artifact}.xml")
         weights = artifact_file(export_folder, f"{self.backend.artifact}.bin")
-        self.model = ov.Core().read_model(path)
+        self.model = core().read_model(path)
         _, height, width, _ = self.model.input(0).partial_shape
         self.input_size, self.files = (height.get_length(), width.get_length()), [path, weights]
         # Layers left unquantised in the int8 network stay f32: one change at a time.
