@@ -29,10 +29,7 @@ test: $(STAMP) ## ruff, mypy and pytest
 	ruff check .
 	ruff format --check .
 	mypy
-	@# Each file has a process of its own: after torch.compile, ONNX export, TensorRT, OpenVINO and NNCF in one
-	@# process, the interpreter crashed in later tests (in entering a function whose code was gone).
-	@failed=; for file in tests/test_*.py tests/faults/test_*.py; do echo "$$file"; python -m pytest "$$file" || failed="$$failed $$file"; done; \
-	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+	python -m tests.every
 
 torture: $(STAMP) ## kill the road anywhere, fill the disk, fuzz for minutes: hours; figures in results/torture.json
 	@for file in tests/faults/test_*.py; do echo "$$file"; PERSONSEG_FUZZ_SECONDS=300 python -m pytest "$$file" || exit 1; done

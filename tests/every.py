@@ -1,0 +1,41 @@
+"""Run every test file in a process of its own, two at a time: `python -m tests.every` (`make test`).
+
+A file's output is printed whole when it ends, so two do not mix. The road goes first: it takes longest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+FIRST = "test_pipeline.py"
+AT_ONCE = 2
+
+
+def run(path: Path) -> tuple[Path, float, subprocess.CompletedProcess[str]]:
+    start = time.monotonic()
+    command = [sys.executable, "-m", "pytest", str(path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return path, time.monotonic() - start, done
+
+
+def main() -> None:
+    files = sorted([*FOLDER.glob("test_*.py"), *FOLDER.glob("faults/test_*.py")], key=lambda path: path.name != FIRST)
+    failed = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for count, future in enumerate(as_completed([pool.submit(run, path) for path in files]), 1):
+            path, seconds, done = future.result()
+            name = path.relative_to(FOLDER.parent)
+            print(f"[{count} of {len(files)}] {name}, {seconds:.0f} s\n{done.stdout}", flush=True)
+            if done.returncode:
+                failed.append(str(name))
+    if failed:
+        sys.exit(f"failed: {' '.join(sorted(failed))}")
+
+
+if __name__ == "__main__":
+    main()
