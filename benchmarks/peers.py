@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.scoring import Scores, difference, score
 from personseg.calibrate import choose_threshold
-from personseg.errors import UserError, one_line_errors
+from personseg.errors import one_line_errors
 from personseg.files import sha256_file, write_json
-from personseg.images import RGB, Mask, read_image, read_mask
+from personseg.images import Mask, read_image, read_mask
+from personseg.mediapipe import MediaPipe
 from personseg.metrics import ThresholdCounts
 from personseg.model_config import read_config
 from personseg.postprocess import finish
@@ -36,36 +36,6 @@ from stages.params import load_params
 Floats = NDArray[np.float32]
 CLEAN, RAW = Path("data/clean"), Path("data/jpg")
 MODEL, SPLITS = Path("models/person"), Path("data/splits")
-
-
-class MediaPipe:
-    """The selfie segmenter as a function of a photo: stretched to the network's input, RGB in [0, 1].
-
-    UserError if the file is missing or damaged, or if ai-edge-litert is not installed.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError:
-            raise UserError("ai-edge-litert is not installed; run `pip install ai-edge-litert==2.3.0`") from None
-        if not path.is_file():
-            raise UserError(f"{path}: not found; give the path of MediaPipe's selfie_segmentation.tflite")
-        try:
-            self.interpreter = Interpreter(str(path), num_threads=2)
-        except ValueError as error:
-            raise UserError(f"{path}: not a model LiteRT can read ({error})") from None
-        self.interpreter.allocate_tensors()
-        self.input, self.output = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
-
-    def __call__(self, image: RGB) -> Floats:
-        """Probability of person, float32 HxW, of a photo (uint8 HxWx3)."""
-        height, width = self.input["shape"][1:3]
-        small = cv2.resize(image, (int(width), int(height)), interpolation=cv2.INTER_AREA)
-        self.interpreter.set_tensor(self.input["index"], small[None].astype(np.float32) / 255)
-        self.interpreter.invoke()
-        probability = self.interpreter.get_tensor(self.output["index"])[0, ..., 0]
-        return cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _pairs_of(peer: MediaPipe, folder: Path, stems: list[str], label: str) -> Iterator[tuple[Floats, Mask]]:

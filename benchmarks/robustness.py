@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.peers import MediaPipe
 from benchmarks.scoring import Scores, score
 from personseg import Segmenter
 from personseg.errors import one_line_errors
 from personseg.files import write_table
 from personseg.images import RGB, Mask, read_image, read_mask
+from personseg.mediapipe import MediaPipe
 from personseg.paste import paste
 from personseg.sample.backgrounds import photograph
 from personseg.splits import read_split

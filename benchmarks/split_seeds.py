@@ -20,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.experiments import parsed, refuse_uncommitted, restore, run_experiment, slug, source
-from benchmarks.peers import MediaPipe, on_test
+from benchmarks.peers import on_test
 from benchmarks.scoring import Scores, difference
 from personseg.errors import UserError, one_line_errors
 from personseg.files import read_json, read_table, write_table
+from personseg.mediapipe import MediaPipe
 from stages.params import load_params
 
 FEW_ROWS = {"benchmark.backends": ["pytorch_fp32", "openvino_f32"], "benchmark.max_seconds": 5}

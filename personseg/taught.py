@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from personseg.errors import UserError
-from personseg.files import read_table
+from personseg.files import read_table, sha256_file
 from personseg.model_config import read_config
 
 
@@ -28,8 +28,12 @@ class Taught:
 SELF = "self"  # teacher.model: a teacher that stage teach trains itself
 
 
-def describe_teacher(model: str | None) -> dict[str, Any]:
+def describe_teacher(model: str | None, mediapipe: str | None = None) -> dict[str, Any]:
     """What tells one teacher from another; UserError if it is the model that is about to be made."""
+    if mediapipe is not None:
+        if not Path(mediapipe).is_file():
+            raise UserError(f"teacher.mediapipe: {mediapipe}: not found; give the path of selfie_segmentation.tflite")
+        return {**describe_teacher(model), "mediapipe": sha256_file(Path(mediapipe))}
     if model is None or model == SELF:
         return {"model": model}
     folder = Path(model)

@@ -11,12 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import pandas as pd
 
 from personseg.convert import jpeg_bytes, name_fault
 from personseg.duplicates import duplicate_groups
 from personseg.files import fresh_folder, natural_key, read_table, write_table
-from personseg.images import open_supplied
+from personseg.images import open_supplied, read_image
+from personseg.mediapipe import MediaPipe
 from personseg.parallel import parallel_map
 from personseg.probability import write_probability
 
@@ -101,11 +104,14 @@ def teach(
     max_pixels: int,
     distance: int,
     workers: int,
+    second: MediaPipe | None = None,
+    second_share: float = 0.0,
 ) -> None:
     """Write the teacher's soft masks of the train split of `clean` and of `photos` (by stem) into `out`.
 
-    `teacher` is a network and its input size (H, W). `out` gets soft/STEM.png, images/STEM.jpg (of photos without
-    masks) and photos.csv (stem, labelled, kept, reason); without a teacher only an empty photos.csv.
+    `teacher` is a network and its input size (H, W); `second_share` of each soft mask is the opinion of `second`, if
+    there is one. `out` gets soft/STEM.png, images/STEM.jpg (of photos without masks) and photos.csv (stem, labelled,
+    kept, reason); without a teacher only an empty photos.csv.
     """
     with fresh_folder(out) as temporary:
         (temporary / "images").mkdir()
@@ -124,5 +130,10 @@ def teach(
             kept_stems = [stem for stem, kept, _ in unlabelled if kept]
             for images, members in ((clean / "images", stems["train"]), (temporary / "images", kept_stems)):
                 for stem, probability, placement in predict_photos(network, images, members, size, "teach"):
-                    write_probability(temporary / "soft" / f"{stem}.png", placement.inner(probability))
+                    soft = placement.inner(probability)
+                    if second is not None:
+                        other = second.both_ways(read_image(images / f"{stem}.jpg"))
+                        small = cv2.resize(other, soft.shape[::-1], interpolation=cv2.INTER_AREA)
+                        soft = np.asarray((1 - second_share) * soft + second_share * small, dtype=np.float32)
+                    write_probability(temporary / "soft" / f"{stem}.png", soft)
         write_table(temporary / "photos.csv", pd.DataFrame(rows, columns=COLUMNS))

@@ -180,7 +180,15 @@ class Teacher(Section):
     epochs: Positive
     labelled_share: Annotated[float, Field(gt=0, le=1)]
     weight: Probability
+    mediapipe: str | None
+    mediapipe_share: Probability
     workers: Positive
+
+    @model_validator(mode="after")
+    def second_beside_a_first(self) -> Self:
+        if self.mediapipe and not self.model:
+            raise ValueError("mediapipe joins a teacher: name one in teacher.model, say `self`")
+        return self
 
 
 class Train(Section):

@@ -9,8 +9,9 @@ from stages.common import Params, run
 def main(params: Params) -> None:
     description = describe_source(resolve(params.data.source), params.data.sha256)
     write_json("data/source.json", description)
-    teacher = params.teacher.model
-    write_json("data/teacher.json", describe_teacher(teacher if teacher in (None, SELF) else resolve(teacher)))
+    teacher, mediapipe = params.teacher.model, params.teacher.mediapipe
+    place = teacher if teacher in (None, SELF) else resolve(teacher)
+    write_json("data/teacher.json", describe_teacher(place, mediapipe and str(resolve(mediapipe))))
 
 
 if __name__ == "__main__":

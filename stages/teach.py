@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from personseg.mediapipe import MediaPipe
 from personseg.resume import fingerprint, resume_folder
 from personseg.sources import resolve
 from personseg.splits import read_split
@@ -38,6 +39,8 @@ def main(params: Params) -> None:
             round(params.convert.max_megapixels * 1e6),
             params.split.hash_distance,
             section.workers,
+            MediaPipe(Path(resolve(section.mediapipe))) if section.mediapipe else None,
+            section.mediapipe_share,
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from personseg.dataset import PairDataset
@@ -78,11 +80,30 @@ def _saved_teacher(folder: Path) -> str:
     return str(folder / "teacher")
 
 
-def _teach(folders: Path, teacher: nn.Module | None) -> Path:
-    out = folders / "taught"
+def _teach(folders: Path, teacher: nn.Module | None, *second: Any, name: str = "taught") -> Path:
+    out = folders / name
     photos = photos_without_masks(folders / "raw", folders / "jpg", folders / "manifest.csv")
-    teach(teacher and (teacher, SIZE), STEMS, folders / "clean", photos, out, 95, 10**6, 4, 1)
+    teach(teacher and (teacher, SIZE), STEMS, folders / "clean", photos, out, 95, 10**6, 4, 1, *second)
     return out
+
+
+class LeftHalf:
+    """A second opinion: whatever the photo, a person in its left half."""
+
+    def both_ways(self, image: RGB) -> NDArray[np.float32]:
+        half = np.zeros(image.shape[:2], np.float32)
+        half[:, : image.shape[1] // 2] = 1
+        return half
+
+
+def test_a_second_opinion_has_its_share(folders: Path) -> None:
+    teacher = load_model(_saved_teacher(folders))[0]
+    alone = _teach(folders, teacher)
+    both = _teach(folders, teacher, LeftHalf(), 0.25, name="both")
+    for stem in ("1", "unlabelled_0"):
+        first, mixed = (read_probability(out / f"soft/{stem}.png", (56, 48)) for out in (alone, both))
+        image = np.zeros((56, 48, 3), np.uint8)
+        np.testing.assert_allclose(mixed, 0.75 * first + 0.25 * LeftHalf().both_ways(image), atol=0.003)
 
 
 def test_targets_are_a_mean_of_label_and_teacher(folders: Path) -> None:
@@ -128,3 +149,14 @@ def test_a_model_cannot_teach_itself(folders: Path) -> None:
         describe_teacher("models/person")
     with pytest.raises(UserError, match="config"):
         describe_teacher(str(folders / "nowhere"))
+
+
+def test_a_second_opinion_is_known_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "selfie_segmentation.tflite"
+    with pytest.raises(UserError, match=r"teacher\.mediapipe: .*: not found"):
+        describe_teacher(SELF, str(path))
+    path.write_bytes(b"one")
+    described = describe_teacher(SELF, str(path))
+    assert described["model"] == "self" and len(described["mediapipe"]) == 64
+    path.write_bytes(b"two")
+    assert describe_teacher(SELF, str(path)) != described
