@@ -49,16 +49,16 @@ SMALLEST = 80  # px
 
 # Whether a piece is a gap; the features are explained at `candidate_gaps`.
 REAL_GAP = Verdict(
-    offset=-10.58,
+    offset=-12.93,
     weights={
-        "likelihood": 11.85,
-        "edge": -1.99,
-        "contrast": -0.23,
-        "rim": 2.49,
-        "expected": -0.59,
-        "expected_beside": 1.4,
-        "spread": 0.54,
-        "height": -2.39,
+        "likelihood": 14.74,
+        "edge": -1.91,
+        "contrast": -0.26,
+        "rim": 2.46,
+        "expected": -0.58,
+        "expected_beside": 1.36,
+        "spread": 0.58,
+        "height": -2.94,
     },
     least=0.38,
 )

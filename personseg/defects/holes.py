@@ -29,19 +29,20 @@ NEARBY = 50  # px within which colours are compared
 
 # Whether an enclosed piece of background is a hole; the features are explained at `candidate_holes`.
 REAL_HOLE = Verdict(
-    offset=-4.24,
+    offset=-19.18,
     weights={
-        "to_person": -3.15,
-        "to_background": 1.43,
-        "expected": 0.74,
-        "thick": 0.29,
+        "to_person": -2.87,
+        "to_background": 1.38,
+        "expected": 0.69,
+        "thick": 0.31,
         "expected_x_thick": 0.23,
-        "contrast": -1.1,
-        "expected_around": -1.07,
-        "expected_around_least": 2.11,
-        "at_frame": -3.39,
+        "contrast": -1.13,
+        "expected_around": -0.94,
+        "expected_around_least": 2.33,
+        "at_frame": -3.25,
+        "solidity": 15.79,
     },
-    least=0.45,
+    least=0.48,
 )
 
 
@@ -53,7 +54,8 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
     largest disc; contrast: distance of its mean colour to that of the person within 4 px, in units of the
     person's own spread there; expected_around, expected_around_least: out-of-fold log-odds, and least
     probability, of person in the person within 6 px; at_frame: 1 if it touches the frame, where gaps beside an
-    arm end, else 0.
+    arm end, else 0; solidity: area over that of the convex hull, for what is left out by mistake is a blob, while
+    gaps between strands of hair or beside an arm have corners.
     """
     scale = px_scale(mask)
     labels, stats = connected(~mask, 4)
@@ -82,6 +84,8 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
         if len(beside):
             contrast = float(np.linalg.norm(middle - beside.mean(axis=0)) / (np.linalg.norm(beside.std(axis=0)) + 2))
         around = expected[window][ring & (distance <= 6 * scale)]
+        outline, _ = cv2.findContours(hole.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        hull = cv2.fillConvexPoly(np.zeros(hole.shape, np.uint8), cv2.convexHull(outline[0]), 1)
         sure, broad = float(log_odds(expected[whole].mean())), min(thick, THICKEST)
         features = [
             float(np.log(min(to_person, 99) + 0.3)),
@@ -93,6 +97,7 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
             float(log_odds(around.mean())) if around.size else 0.0,
             float(around.min()) if around.size else 1.0,
             float(whole[0].any() or whole[-1].any() or whole[:, 0].any() or whole[:, -1].any()),
+            float(hole.sum() / hull.sum()),
         ]
         found.append((whole, features))
     return found
