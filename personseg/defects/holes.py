@@ -24,7 +24,7 @@ THINNEST = 1.5  # px; radius of the largest disc in a hole; thinner ones are chi
 THICKEST = 6.0  # px; beyond it a larger disc says nothing more
 MOST = 400.0  # px: in the PicsArt masks everything larger is a real gap
 SMALLEST = 4.0  # px
-LARGE, LARGE_LEAST = 120.0, 0.7  # px from which a hole must be surer, as filling a real gap costs more; probability
+LARGE, LARGE_LEAST = 120.0, 0.6  # px from which a hole must be surer, as filling a real gap costs more; probability
 NEARBY = 50  # px within which colours are compared
 
 # Whether an enclosed piece of background is a hole; the features are explained at `candidate_holes`.
@@ -42,7 +42,7 @@ REAL_HOLE = Verdict(
         "at_frame": -3.25,
         "solidity": 15.79,
     },
-    least=0.48,
+    least=0.4,
 )
 
 
