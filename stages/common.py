@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -82,6 +83,8 @@ def run(main: Callable[[Params], None]) -> None:
     try:
         for folder in WRITTEN:
             sweep(folder)
+        for trash in Path(".resume").glob("*.trash"):  # state of a finished training, killed while it was deleted
+            shutil.rmtree(trash, ignore_errors=True)
         main(load_params())
         cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": memory.bytes()}
         write_json(COSTS / f"{name}.json", cost)

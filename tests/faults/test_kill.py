@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from personseg.files import sweep
-from tests.faults import kill
+from tests.faults import road
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -162,29 +162,29 @@ def test_the_harness_sees_a_digit_and_not_a_timing(
         for name, content in values.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(json.dumps(content))
-        for name in kill.COMPARED:
+        for name in road.COMPARED:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text("x")
-        found.append(kill.results(folder))
-    assert kill.differences(*found) == names
+        found.append(road.results(folder))
+    assert road.differences(*found) == names
     (tmp_path / "True/plots/history.csv").write_text("y")
-    assert "plots/history.csv" in kill.differences(found[0], kill.results(tmp_path / "True"))
+    assert "plots/history.csv" in road.differences(found[0], road.results(tmp_path / "True"))
 
 
 def test_the_harness_finds_what_is_half_written(tmp_path: Path) -> None:
-    assert kill.half_written(tmp_path, 0) == ""
+    assert road.half_written(tmp_path, 0) == ""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/.jpg.12.tmp").mkdir()
-    assert kill.half_written(tmp_path, 0) == "data/.jpg.12.tmp"
+    assert road.half_written(tmp_path, 0) == "data/.jpg.12.tmp"
     (tmp_path / "data/.jpg.12.tmp").rename(tmp_path / "data/jpg")
     (tmp_path / ".resume/train").mkdir(parents=True)
     (tmp_path / ".resume/train/last.ckpt").touch()
-    assert kill.half_written(tmp_path, time.time() + 60) == ""
-    assert kill.half_written(tmp_path, time.time() - 60) == ".resume/train/last.ckpt"
+    assert road.half_written(tmp_path, time.time() + 60) == ""
+    assert road.half_written(tmp_path, time.time() - 60) == ".resume/train/last.ckpt"
 
 
 def test_every_stage_of_the_road_is_tortured() -> None:
     import yaml
 
-    road = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    assert set(kill.STAGES) == set(road) - {"env"}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    assert set(road.STAGES) == set(stages) - {"env"}
