@@ -27,7 +27,8 @@ def matte(image: RGB, mask: Mask) -> tuple[NDArray[np.uint8], RGB]:
     """Return alpha (uint8 HxW) and the person's own colours (uint8 HxWx3), by closed-form matting.
 
     Levin, Lischinski, Weiss 2008, and Germer et al. 2020 for the colours, both from pymatting. Large photos
-    are solved at 640 px and enlarged: the contour itself is no sharper than the network's.
+    are solved at 640 px and enlarged: the contour itself is no sharper than the network's. Where there is no
+    solution the mask is the alpha.
     """
     from pymatting import estimate_alpha_cf, estimate_foreground_ml
 
@@ -41,7 +42,10 @@ def matte(image: RGB, mask: Mask) -> tuple[NDArray[np.uint8], RGB]:
     unknown = trimap(np.asarray(share >= 0.5))
     if not (unknown == 1).any() or not (unknown == 0).any():
         return mask.astype(np.uint8) * 255, image
-    alpha = np.asarray(estimate_alpha_cf(small, unknown)).clip(0, 1)
+    try:
+        alpha = np.asarray(estimate_alpha_cf(small, unknown)).clip(0, 1)
+    except ValueError:  # it did not converge
+        return mask.astype(np.uint8) * 255, image
     colours = np.asarray(estimate_foreground_ml(small, alpha)).clip(0, 1)
     if scale < 1:
         # Away from the contour the photo itself is the person's colour; only the strip takes the enlarged estimate.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import replace
 
@@ -41,7 +42,7 @@ def _matte(image: RGB, mask: Mask, gap: Mask, scale: float) -> Mask:
 def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
     """Pull the contour to the hair: a matte decides inside the gap and within 3 px of it.
 
-    Pieces the cut leaves detached go with it.
+    Pieces the cut leaves detached go with it. ValueError if the matte does not converge.
     """
     scale = mask.shape[0] / HEIGHT
     window = window_around(gap.where, int((BESIDE + KNOWN) * scale))
@@ -94,8 +95,9 @@ def repair(case: Case, limits: AuditLimits) -> tuple[Mask, list[str]]:
         mended = mended | before.holes.where
         steps.append(f"holes filled ({before.holes.count}, {before.holes.area:.0f} px)")
     if before.gap.where.any():
-        mended = trim_gap(case.image, mended, before.gap)
-        steps.append(f"hair gap trimmed ({before.gap.width:.0f} px over {before.gap.length:.0f} px)")
+        with contextlib.suppress(ValueError):  # the matte did not converge: the gap stays
+            mended = trim_gap(case.image, mended, before.gap)
+            steps.append(f"hair gap trimmed ({before.gap.width:.0f} px over {before.gap.length:.0f} px)")
     if not steps or (mended != mask).sum() > MOST_CHANGED * mask.sum():
         return mask, []
     after = inspect(replace(case, mask=mended), limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from personseg.cutouts import matte
 from personseg.images import Mask
 from personseg.repair import repair
 from tests.figures import LIMITS, case, disc, person, with_rim
@@ -52,3 +53,18 @@ def test_repair_that_changes_too_much_is_undone() -> None:
     mended, steps = repair(case(image, broken, mask), LIMITS)
     assert steps == []
     np.testing.assert_array_equal(mended, broken)
+
+
+def test_a_matte_that_does_not_converge_leaves_the_gap_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*_: object) -> None:
+        raise ValueError("Conjugate gradient descent did not converge within 10000 iterations")
+
+    monkeypatch.setattr("pymatting.estimate_alpha_cf", diverge)
+    image, mask = person()
+    broken = with_rim(mask, 7)
+    mended, steps = repair(case(image, broken, mask), LIMITS)
+    assert steps == []
+    np.testing.assert_array_equal(mended, broken)
+    alpha, colours = matte(image, mask)
+    np.testing.assert_array_equal(alpha > 0, mask)
+    np.testing.assert_array_equal(colours, image)
