@@ -18,6 +18,7 @@ from personseg.files import natural_key, read_table, write_table
 from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.parallel import parallel_map
 from personseg.probability import Floats, read_probability
+from personseg.tables import blocks
 
 LABEL_HEIGHT = 160  # px; the height at which cleanlab compares labels with out-of-fold predictions
 
@@ -227,7 +228,8 @@ def audit(
 
     jpg_dir, folds_dir = Path(jpg_dir), Path(folds_dir)
     row = partial(_row, jpg_dir=jpg_dir, folds_dir=folds_dir, limits=limits)
-    scores = pd.DataFrame(parallel_map(row, mask_stems(jpg_dir / "masks"), workers, "audit"))
+    found = parallel_map(row, mask_stems(jpg_dir / "masks"), workers, "audit")
+    scores = pd.concat(blocks(found), ignore_index=True)
     folds = read_table(folds_dir / "folds.csv", ["stem", "fold"]).set_index("stem")
     scores["near_duplicates"] = folds["near_duplicates"].reindex(scores["stem"]).fillna("").to_numpy()
     write_table(out_csv, scores)

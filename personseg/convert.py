@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -15,6 +17,7 @@ from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, write_table
 from personseg.images import encode_mask_jpeg, encode_rgb_jpeg, is_whole_jpeg, open_supplied, to_mask, to_rgb
 from personseg.parallel import parallel_map
+from personseg.tables import write_rows
 
 ORIENTATION = 0x0112  # EXIF tag
 MAX_STEM_BYTES = 220  # of the 255 that a file's name may have: the road adds prefixes, suffixes, and names in passing
@@ -55,34 +58,34 @@ def name_fault(stem: str) -> str:
     return f"name is too long: {length} bytes, {MAX_STEM_BYTES} at most" if length > MAX_STEM_BYTES else ""
 
 
-def find_pairs(raw: Path) -> tuple[list[Pair], list[Rejected]]:
+def find_pairs(raw: Path) -> tuple[list[tuple[str, str]], list[Rejected]]:
     """Match `raw`/images and `raw`/masks by stem, in natural order; what has no single partner, or a name the road
-    has no room for, is rejected."""
-    files: dict[str, dict[str, Path]] = {}
+    has no room for, is rejected. Of a pair both file names are returned: paths would take ten times the memory."""
+    files: dict[str, dict[str, str]] = {"images": {}, "masks": {}}  # names by stem
     rejected: list[Rejected] = []
-    for kind in ("images", "masks"):
-        found = sorted((raw / kind).iterdir())
-        counts = Counter(path.stem for path in found)
-        for path in found:
-            if counts[path.stem] > 1:
-                rejected.append(Rejected(f"{kind}/{path.name}", f"{counts[path.stem]} files share this stem"))
-            elif fault := name_fault(path.stem):
-                rejected.append(Rejected(f"{kind}/{path.name}", fault))
+    for kind in files:
+        found = sorted(path.name for path in (raw / kind).iterdir())
+        counts = Counter(Path(name).stem for name in found)
+        for name in found:
+            stem = Path(name).stem
+            if counts[stem] > 1:
+                rejected.append(Rejected(f"{kind}/{name}", f"{counts[stem]} files share this stem"))
+            elif fault := name_fault(stem):
+                rejected.append(Rejected(f"{kind}/{name}", fault))
             else:
-                files.setdefault(path.stem, {})[kind] = path
+                files[kind][stem] = name
     ambiguous = {Path(item.name).stem for item in rejected}
+    photos, masks = files["images"], files["masks"]
     pairs = []
-    for stem in sorted(files, key=natural_key):
-        both = files[stem]
-        if len(both) == 2:
-            pairs.append(Pair(stem, both["images"], both["masks"]))
-        elif stem not in ambiguous:
-            kind, path = next(iter(both.items()))
-            reason = "photo without a mask" if kind == "images" else "mask without a photo"
-            rejected.append(Rejected(f"{kind}/{path.name}", reason))
-        else:
-            kind, path = next(iter(both.items()))
-            rejected.append(Rejected(f"{kind}/{path.name}", "its partner's stem is not unique"))
+    for stem in sorted({**photos, **masks}, key=natural_key):
+        if stem in photos and stem in masks:
+            pairs.append((photos[stem], masks[stem]))
+            continue
+        kind = "images" if stem in photos else "masks"
+        reason = "photo without a mask" if stem in photos else "mask without a photo"
+        if stem in ambiguous:
+            reason = "its partner's stem is not unique"
+        rejected.append(Rejected(f"{kind}/{files[kind][stem]}", reason))
     return pairs, rejected
 
 
@@ -119,6 +122,11 @@ def convert_pair(pair: Pair, out: Path, quality: int, max_pixels: int) -> Conver
     return Converted(pair.stem, image.width, image.height, image_hash, mask_hash, pair.image.name)
 
 
+def _convert_names(names: tuple[str, str], raw: Path, out: Path, quality: int, max_pixels: int) -> Converted | Rejected:
+    photo, mask = raw / "images" / names[0], raw / "masks" / names[1]
+    return convert_pair(Pair(photo.stem, photo, mask), out, quality, max_pixels)
+
+
 def convert(raw: Path, out: Path, quality: int, max_pixels: int, max_reject_fraction: float, workers: int) -> None:
     """Convert all pairs of `raw` into `out`/{images,masks}/STEM.jpg, manifest.csv and rejected.csv.
 
@@ -129,19 +137,23 @@ def convert(raw: Path, out: Path, quality: int, max_pixels: int, max_reject_frac
     with fresh_folder(out) as temporary:
         for name in ("images", "masks"):
             (temporary / name).mkdir()
-        work = partial(convert_pair, out=temporary, quality=quality, max_pixels=max_pixels)
-        converted = []
-        for result in parallel_map(work, pairs, workers, "convert"):
-            if isinstance(result, Rejected):
-                rejected.append(result)
-            else:
-                converted.append(result)
+        work = partial(_convert_names, raw=raw, out=temporary, quality=quality, max_pixels=max_pixels)
+        before = len(rejected)
+
+        def converted() -> Iterator[dict[str, Any]]:
+            for result in parallel_map(work, pairs, workers, "convert"):
+                if isinstance(result, Rejected):
+                    rejected.append(result)
+                else:
+                    yield asdict(result)
+
+        write_rows(temporary / "manifest.csv", converted())
+        kept = len(pairs) - (len(rejected) - before)
         rejects = pd.DataFrame([asdict(item) for item in rejected], columns=["name", "reason"])
         if rejected:
-            print(f"convert: {len(converted)} pairs, {len(rejected)} files rejected")
-        _refuse_too_many(rejects, len(converted), max_reject_fraction)
+            print(f"convert: {kept} pairs, {len(rejected)} files rejected")
+        _refuse_too_many(rejects, kept, max_reject_fraction)
         write_table(temporary / "rejected.csv", rejects)
-        write_table(temporary / "manifest.csv", pd.DataFrame([asdict(item) for item in converted]))
 
 
 def _refuse_too_many(rejects: pd.DataFrame, kept: int, limit: float) -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from personseg.audit import AuditLimits, read_case
 from personseg.categories import mended_path, read_categories
 from personseg.errors import UserError
-from personseg.files import fresh_folder, natural_key, read_table, write_table
+from personseg.files import fresh_folder, natural_key, read_table
 from personseg.images import read_mask, write_mask
 from personseg.parallel import parallel_map
 from personseg.repair import repair
+from personseg.tables import write_rows
 
 UNDONE = "undone: no better than before"
 BY_HAND = "mended by hand"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Job:
     stem: str
     category: int
@@ -80,6 +81,7 @@ def filter_masks(
     jpg_dir = Path(jpg_dir)
     scores = read_table(scores_csv, ["stem", "suggested"])
     suggested = dict(zip(scores["stem"], scores["suggested"].astype(int), strict=True))
+    del scores
     reviews = read_categories(categories_csv, suggested) if categories_csv else {}
     if reviews and (missing := [stem for stem in sorted(suggested, key=natural_key) if stem not in reviews]):
         print(
@@ -96,29 +98,33 @@ def filter_masks(
             (folder / name).mkdir()
         shared: dict[str, Any] = {"jpg_dir": jpg_dir, "folds_dir": Path(folds_dir), "out_dir": folder, "limits": limits}
         work = partial(_keep, repair_category_2=repair, **shared)
-        outcome = dict(zip((job.stem for job in chosen), parallel_map(work, chosen, workers, "filter"), strict=True))
-        rows = []
-        for job in jobs:
-            kept, done = outcome.get(job.stem, (False, ""))
-            rows.append(
-                {
+        counts: Counter[str] = Counter()
+
+        def rows() -> Iterator[dict[str, Any]]:
+            outcomes = parallel_map(work, chosen, workers, "filter")
+            for job in jobs:
+                kept, done = next(outcomes) if job.category < 3 else (False, "")
+                category = 3 if done == UNDONE else job.category
+                source = "reviewed" if job.stem in reviews else "suggested"
+                counts.update([str(category), source])
+                counts.update({"kept": kept, "repaired": kept and category == 2, "undone": done == UNDONE})
+                yield {
                     "stem": job.stem,
-                    "category": 3 if done == UNDONE else job.category,
-                    "source_of_category": "reviewed" if job.stem in reviews else "suggested",
+                    "category": category,
+                    "source_of_category": source,
                     "repair": done,
                     "kept": int(kept),
                 }
-            )
-        manifest = pd.DataFrame(rows)
-        if not manifest["kept"].any():
+            next(outcomes, None)  # the progress bar's end
+
+        write_rows(folder / "manifest.csv", rows())
+        if not counts["kept"]:
             raise UserError(f"{scores_csv}: every mask is in category 3 or could not be repaired, nothing is kept")
-        write_table(folder / "manifest.csv", manifest)
-    kept = manifest[manifest["kept"] == 1]
     return {
-        "category": {str(number): int((manifest["category"] == number).sum()) for number in (1, 2, 3)},
-        "repaired": int((kept["category"] == 2).sum()),
-        "repair_undone": int((manifest["repair"] == UNDONE).sum()),
-        "kept": len(kept),
-        "reviewed": int((manifest["source_of_category"] == "reviewed").sum()),
-        "suggested": int((manifest["source_of_category"] == "suggested").sum()),
+        "category": {number: counts[number] for number in ("1", "2", "3")},
+        "repaired": counts["repaired"],
+        "repair_undone": counts["undone"],
+        "kept": counts["kept"],
+        "reviewed": counts["reviewed"],
+        "suggested": counts["suggested"],
     }

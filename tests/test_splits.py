@@ -35,8 +35,8 @@ def write_manifest(clean: Path, stems: list[str], dropped: list[str] | None = No
 def random_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes drawn from the stem instead of a photo."""
 
-    def from_stem(photo: Path) -> int:
-        return int(np.random.default_rng(list(photo.stem.encode())).integers(2**64, dtype=np.uint64))
+    def from_stem(photo: str) -> int:
+        return int(np.random.default_rng(list(Path(photo).stem.encode())).integers(2**64, dtype=np.uint64))
 
     monkeypatch.setattr(duplicates, "perceptual_hash", from_stem)
 
