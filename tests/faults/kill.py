@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import sys
@@ -48,7 +49,7 @@ from tests.project import ROOT, clone, set_params
 
 Reached = Callable[[Road], str | None]  # what was being done, once the moment is there
 PARTS = ("kills", "signals", "clock", "disk")
-END_S = 300  # a dvc that was told to end and has not by then went on
+END_S = 900  # a dvc that was told to end and has not by then went on
 KILLS_A_ROAD = 3  # of those at random
 PLACE = Path(tempfile.gettempdir()) / f"personseg_torture_{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
 
@@ -128,11 +129,14 @@ class Torture:
         if road.process.returncode != 0:
             sys.exit(f"the undisturbed run failed:\n{road.text()[-3000:]}")
         self.seconds = time.time() - road.start
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.cpu_seconds = used.ru_utime + used.ru_stime
         self.expected = results(self.calm)
         self.digest = hashlib.sha256(json.dumps(self.expected, sort_keys=True).encode()).hexdigest()
         if old and old["figures_sha256"] != self.digest:
             sys.exit(f"two undisturbed runs do not agree; the first one's faults are in {out}")
-        print(f"undisturbed: {self.seconds:.0f} s, {len(self.expected)} figures", flush=True)
+        cost = f"{self.seconds:.0f} s, {self.cpu_seconds:.0f} s of processor time"
+        print(f"undisturbed: {cost}, {len(self.expected)} figures", flush=True)
 
     def unfinished(self) -> dict[str, Any] | None:
         """The record of a torture like this one that was ended before its end; its outcomes are taken over."""
@@ -156,6 +160,7 @@ class Torture:
                 "until": self.until or "the end",
                 "finished": finished,
                 "undisturbed_s": round(self.seconds, 1),
+                "undisturbed_cpu_s": round(self.cpu_seconds, 1),
                 "figures_compared": len(self.expected),
                 "figures_sha256": self.digest,
                 "roads": len({outcome.road for outcome in self.outcomes if not outcome.road.startswith("disk")}),

@@ -56,8 +56,8 @@ COMPARED = (
 )
 TRAININGS = ("folds", "teach", "train")  # stages that keep state under .resume/
 STARTED = re.compile(r"Running stage '(\w+)")
-ORPHAN_S = 20  # a process that outlives its dvc by more is an orphan
-ROAD_S = 3600  # a road that takes longer hangs
+ORPHAN_S = 60  # a process that outlives its dvc by more is an orphan
+ROAD_S = 4 * 3600  # a road that takes longer hangs
 POLL_S = 0.004
 TORTURED = "PERSONSEG_TORTURE"  # the variable that marks processes of a road
 
