@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -37,6 +38,8 @@ PREVIEW = 1200  # px of the longer side of what the page shows; downloads have t
 TIMED_RUNS = 20
 MAX_UPLOAD = 100 * 2**20  # bytes of a photo
 KEPT_S = 60  # seconds a file to download stays here
+AT_ONCE = 2  # photos in work, which bounds memory: each may have 150 megapixels
+WAITING = 32  # steps in the queue; who comes then is told that the page is busy
 EXAMPLES = ((3, (480, 360)), (8, (480, 360)), (12, (360, 640)), (21, (720, 540)))  # seed and size of drawn photos
 TRANSPARENT, BLURRED, COLOUR, PICTURE = "transparent", "blurred", "a colour", "a picture"
 BUTTONS: list[Any] = ["fullscreen"]  # what is shown is shrunk; the downloads are below it
@@ -128,8 +131,9 @@ class Demo:
             return UNREADY, UNREADY
         found = self.find(photo, wish.runtime)
         for old in self.folder.glob("made_*"):
-            if time.time() - old.stat().st_mtime > KEPT_S:  # Gradio has its own copy by now
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another photo's step was quicker
+                if time.time() - old.stat().st_mtime > KEPT_S:  # Gradio has its own copy by now
+                    shutil.rmtree(old, ignore_errors=True)
         folder = Path(tempfile.mkdtemp(prefix="made_", dir=self.folder))
         paths = [folder / f"{Path(photo).stem}_{kind}.png" for kind in ("cutout", "mask")]
         Image.fromarray(cut_out(found.image, found.mask, wish)).save(paths[0], compress_level=3)
@@ -255,9 +259,14 @@ def make_page(demo: Demo) -> gr.Blocks:
                     table = gr.Dataframe(headers=["runtime", "network, ms", "photo to mask, ms"], interactive=False)
         wishes: list[Any] = [runtime, behind, colour, picture, matting]
         outputs, downloads = [result, slider, mask, line], [result_file, mask_file]
-        hidden: dict[str, Any] = {"api_visibility": "private"}
+        quick: dict[str, Any] = {"api_visibility": "private", "queue": False}
+        hidden: dict[str, Any] = {
+            "api_visibility": "private",
+            "concurrency_id": "photos",
+            "concurrency_limit": AT_ONCE,
+        }
         for changed in (photo, *wishes):
-            event = changed.change(lambda: (UNREADY, UNREADY), None, downloads, **hidden)
+            event = changed.change(lambda: (UNREADY, UNREADY), None, downloads, **quick)
             event = event.then(
                 told(lambda photo, *wish: demo.segment(photo, Wish(*wish))),
                 [photo, *wishes],
@@ -276,7 +285,7 @@ def make_page(demo: Demo) -> gr.Blocks:
             lambda kind: (gr.update(visible=kind == COLOUR), gr.update(visible=kind == PICTURE)),
             behind,
             [colour, picture],
-            **hidden,
+            **quick,
         )
         clock.click(told(demo.time_all), photo, table, **hidden)
     return page
@@ -288,7 +297,7 @@ def serve(model: Path, host: str, port: int, block: bool = True) -> str:
     page = make_page(demo)
     theme = gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"])
     try:
-        _, address, _ = page.launch(
+        _, address, _ = page.queue(max_size=WAITING).launch(
             server_name=host,
             server_port=port or None,
             quiet=True,
