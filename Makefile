@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+TOOLS := build/tools
 NAME ?= picsart
 LARGE ?= -S folds.epochs=4 -S folds.batch_size=16 -S train.epochs=20 -S benchmark.max_seconds=60
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -10,7 +11,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture picsart confirm ui experiments review demo gpu-check format clean
+.PHONY: help run test torture picsart confirm ui experiments review demo gpu-check audit-deps lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +61,16 @@ demo: $(STAMP) ## try the model in the browser, on http://127.0.0.1:7860
 
 gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: run every GPU row and print the table
 	python -m benchmarks.gpu_check
+
+audit-deps: $(TOOLS) ## ask the public list of known vulnerabilities about every pinned package
+	$(TOOLS)/bin/pip-audit --requirement requirements.txt --no-deps --disable-pip
+
+lock: $(TOOLS) ## requirements.lock anew: requirements.txt with hashes
+	$(TOOLS)/bin/uv pip compile --quiet --no-config --no-deps --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-emit-index-url --custom-compile-command "make lock" requirements.txt -o requirements.lock
+
+$(TOOLS):
+	$(PYTHON) -m venv $@ && $@/bin/pip install --disable-pip-version-check --quiet pip-audit uv
 
 format: $(STAMP) ## let ruff order and format the code
 	ruff check --fix .

@@ -181,3 +181,16 @@ def test_every_package_is_pinned() -> None:
     pinned = set(Path("requirements.txt").read_text(encoding="utf-8").split())
     direct = re.findall(r"^([\w.-]+==\S+)", Path("requirements.in").read_text(encoding="utf-8"), re.M)
     assert {line.lower().replace("_", "-") for line in direct} <= {line.lower().replace("_", "-") for line in pinned}
+
+
+def test_the_lock_has_every_pinned_version_and_a_hash_of_each() -> None:
+    def pins(text: str) -> set[str]:
+        lines = (re.split(r"#|--hash", line)[0].strip(" \\").replace("'", '"') for line in text.splitlines())
+        split = (line.partition("==") for line in lines if line)
+        return {f"{re.sub('[-_.]+', '-', name).lower()}=={version}" for name, _, version in split}
+
+    lock = Path("requirements.lock").read_text(encoding="utf-8")
+    assert pins(lock) == pins(Path("requirements.txt").read_text(encoding="utf-8"))
+    entries = re.split(r"^(?=[\w.-]+(?:\[\w+\])?==)", lock, flags=re.M)[1:]
+    assert [entry.split()[0] for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)] == []
+    assert "://" not in lock
