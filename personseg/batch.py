@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from personseg.errors import UserError
 from personseg.images import RGB
-from personseg.inputs import Item, find_photos
+from personseg.inputs import Item, count_pixels, find_photos
 from personseg.model_config import check_weights, read_config
 from personseg.segmenter import Segmenter, cores, read_photo, runtimes_here
 from personseg.writers import Job, RleWriter, Writer
@@ -33,14 +32,6 @@ def _read(item: Item) -> RGB | str:
     except (UserError, OSError, MemoryError) as error:
         text = str(error) or "not enough memory"
         return text if text.startswith(str(item.path)) else f"{item.path}: {text}"
-
-
-def _is_large(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            return image.width * image.height > LARGE
-    except Exception:
-        return False  # reading it says what is wrong
 
 
 @contextlib.contextmanager
@@ -77,7 +68,7 @@ class Folder:
     def photo(self, item: Item) -> str | None:
         """Do one photo; return what is wrong with it, if anything. UserError if results cannot be written."""
         # Several large photos at once might not fit into memory.
-        with self.large if _is_large(item.path) else contextlib.nullcontext():
+        with self.large if count_pixels(item.path) > LARGE else contextlib.nullcontext():
             image = _read(item)
             return image if isinstance(image, str) else self.result(item, image)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from personseg.errors import UserError
 from personseg.files import natural_key
+from personseg.images import FORMATS
 from personseg.segmenter import HEIC_SUFFIXES
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff", ".gif"}
@@ -36,6 +39,24 @@ def find_photos(inputs: Sequence[str], recursive: bool, out: Path | None = None)
     an input gives nothing or two would be written to one file.
     """
     items: dict[Path, Item] = {}
+    for photo, root in search(inputs, recursive, out):
+        name = photo.relative_to(root) if photo.is_relative_to(root) else Path(photo.name)
+        items.setdefault(photo.resolve(), Item(photo, name.with_suffix("").as_posix()))
+    ordered = sorted(items.values(), key=lambda item: natural_key(item.name))
+    seen: dict[tuple[str, bool], Path] = {}
+    for item in ordered:
+        key = item.name, item.is_video
+        if key in seen:
+            raise UserError(f"{item.path} and {seen[key]} would be written to the same file; do them apart")
+        seen[key] = item.path
+    return ordered
+
+
+def search(inputs: Sequence[str], recursive: bool, out: Path | None = None) -> Iterator[tuple[Path, Path]]:
+    """Each photo or video that `inputs` mean, as it is found, and the folder its name is relative to.
+
+    UserError if an input gives nothing.
+    """
     for given in inputs:
         try:
             found, root = _search(given, recursive, out)
@@ -46,16 +67,16 @@ def find_photos(inputs: Sequence[str], recursive: bool, out: Path | None = None)
             what = f"no photos or videos in it{deeper}" if Path(given).is_dir() else "no such file"
             raise UserError(f"{given}: {what}")
         for photo in found:
-            name = photo.relative_to(root) if photo.is_relative_to(root) else Path(photo.name)
-            items.setdefault(photo.resolve(), Item(photo, name.with_suffix("").as_posix()))
-    ordered = sorted(items.values(), key=lambda item: natural_key(item.name))
-    seen: dict[tuple[str, bool], Path] = {}
-    for item in ordered:
-        key = item.name, item.is_video
-        if key in seen:
-            raise UserError(f"{item.path} and {seen[key]} would be written to the same file; do them apart")
-        seen[key] = item.path
-    return ordered
+            yield photo, root
+
+
+def count_pixels(path: Path) -> int:
+    """Pixels of a photo by its header, nothing decoded; 0 where it has none that can be read: reading it says why."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:
+        return 0
 
 
 def _search(given: str, recursive: bool, out: Path | None) -> tuple[list[Path], Path]:
