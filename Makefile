@@ -11,7 +11,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 export DVC_NO_ANALYTICS := true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture picsart confirm ui experiments review demo gpu-check audit-deps lock format clean
+.PHONY: help run test torture picsart confirm ui experiments review demo gpu-check scale audit-deps lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -71,6 +71,10 @@ lock: $(TOOLS) ## requirements.lock anew: requirements.txt with hashes
 
 $(TOOLS):
 	$(PYTHON) -m venv $@ && $@/bin/pip install --disable-pip-version-check --quiet pip-audit uv
+
+scale: $(STAMP) ## past one machine: install requirements-scale.txt, run tests/scale (Spark wants Java 17 or newer)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-scale.txt -c requirements.txt
+	python -m tests.every tests/scale
 
 format: $(STAMP) ## let ruff order and format the code
 	ruff check --fix .

@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -130,6 +130,14 @@ def make_app(settings: Settings) -> FastAPI:
             raise HTTPException(503, "too many requests wait; try again", {"Retry-After": "1"})
         return await anyio.to_thread.run_sync(work, *arguments, limiter=app.state.turn)
 
+    def answer(photo: Path, kind: str) -> Response:
+        segmenter: Segmenter = app.state.segmenter
+        mask, model = find_mask(segmenter, photo, settings.max_pixels), segmenter.config.sha256
+        if kind == "png":
+            return Response(png(mask), media_type="image/png", headers={"X-Model": model})
+        row = {"status": DONE, "reason": None, "height": mask.shape[0], "width": mask.shape[1]}
+        return JSONResponse(row | {"rle": rle.encode(mask), "model": model})
+
     def refuse(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
         return JSONResponse({"error": " ".join(text.split())}, status, headers)
 
@@ -157,18 +165,12 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.post("/mask")
     async def one(request: Request) -> Response:
-        kind: Literal["png", "rle"] | str = request.query_params.get("as", "png")
+        kind = request.query_params.get("as", "png")
         if kind not in ("png", "rle"):
             raise HTTPException(422, f"as={kind}: choose png or rle")
-        segmenter: Segmenter = app.state.segmenter
         with tempfile.NamedTemporaryFile(prefix="personseg-") as photo:
             await save_body(request, settings.max_bytes, photo)
-            mask = await in_turn(find_mask, segmenter, Path(photo.name), settings.max_pixels)
-        model, (height, width) = segmenter.config.sha256, mask.shape
-        if kind == "png":
-            return Response(await in_turn(png, mask), media_type="image/png", headers={"X-Model": model})
-        row = {"status": DONE, "reason": None, "height": height, "width": width, "rle": rle.encode(mask)}
-        return JSONResponse(row | {"model": model})
+            return await in_turn(answer, Path(photo.name), kind)
 
     @app.post("/batch")
     async def several(request: Request) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""Run every test file in a process of its own, two at a time: `python -m tests.every` (`make test`).
+"""Run every test file of some folders in a process of its own, two at a time: `python -m tests.every [FOLDER ...]`.
 
-A file's output is printed whole when it ends, so two do not mix. The road goes first: it takes longest.
+Of tests/ and tests/faults/ if none is named (`make test`). A file's output is printed whole when it ends, so two do not mix. The road goes first: it takes longest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+FOLDERS = (Path("tests"), Path("tests/faults"))
 FIRST = "test_pipeline.py"
 AT_ONCE = 2
 
@@ -24,15 +24,16 @@ def run(path: Path) -> tuple[Path, float, subprocess.CompletedProcess[str]]:
 
 
 def main() -> None:
-    files = sorted([*FOLDER.glob("test_*.py"), *FOLDER.glob("faults/test_*.py")], key=lambda path: path.name != FIRST)
+    folders = [Path(name) for name in sys.argv[1:]] or FOLDERS
+    files = [path for folder in folders for path in sorted(folder.glob("test_*.py"))]
+    files.sort(key=lambda path: path.name != FIRST)
     failed = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for count, future in enumerate(as_completed([pool.submit(run, path) for path in files]), 1):
             path, seconds, done = future.result()
-            name = path.relative_to(FOLDER.parent)
-            print(f"[{count} of {len(files)}] {name}, {seconds:.0f} s\n{done.stdout}", flush=True)
+            print(f"[{count} of {len(files)}] {path}, {seconds:.0f} s\n{done.stdout}", flush=True)
             if done.returncode:
-                failed.append(str(name))
+                failed.append(str(path))
     if failed:
         sys.exit(f"failed: {' '.join(sorted(failed))}")
 

@@ -1,0 +1,95 @@
+"""The Containerfile: linted, and what it copies, installs and starts is what serving takes. It is not built here."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+FILE = Path("Containerfile")
+TEXT = FILE.read_text(encoding="utf-8")
+INSTALLED = Path("requirements-serve.txt")
+
+
+def instruction(name: str) -> list[str]:
+    return re.findall(rf"^{name} (.*)$", TEXT, re.M)
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    beside = Path(sys.executable).with_name("hadolint")
+    program = str(beside) if beside.exists() else shutil.which("hadolint")
+    if program is None:
+        pytest.skip("hadolint is missing: make scale installs it")
+    done = subprocess.run([program, str(FILE)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_is_nobody_special_and_only_copies_what_is_there() -> None:
+    assert instruction("USER") == ["10001"]
+    ignored = Path(".containerignore").read_text(encoding="utf-8").split()
+    assert ignored[0] == "*"
+    for source in (source for line in instruction("COPY") for source in line.split()[:-1]):
+        assert Path(source).exists() and f"!{source}" in ignored, source
+
+
+def test_it_starts_the_server_and_asks_for_its_health() -> None:
+    start, model = json.loads(instruction("ENTRYPOINT")[0]), json.loads(instruction("CMD")[0])
+    options = re.findall(r"--[\w-]+", " ".join(start + model))
+    told = subprocess.run([sys.executable, *start[1:3], "--help"], capture_output=True, text=True, check=True).stdout
+    assert set(options) <= set(re.findall(r"--[\w-]+", told)) and start[1:3] == ["-m", "personseg.serve"]
+    assert start[-1] == instruction("EXPOSE")[0] and f":{start[-1]}/health'" in instruction("HEALTHCHECK")[0]
+
+
+def needed(names: set[str]) -> set[str]:
+    """The packages and all they require here."""
+    seen: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = canonicalize_name(queue.pop())
+        if name in seen:
+            continue
+        seen.add(name)
+        for text in metadata.requires(name) or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                queue.append(requirement.name)
+    return seen
+
+
+def test_its_packages_are_pinned_and_are_all_that_serving_imports() -> None:
+    names = INSTALLED.read_text(encoding="utf-8").split()
+    pinned = {line.split("==")[0].lower() for line in Path("requirements.txt").read_text(encoding="utf-8").split()}
+    assert names == sorted(names) and set(names) <= pinned
+    assert "-c requirements.txt" in TEXT
+    code = (
+        "import sys, personseg.serve, personseg.segmenter, personseg.runtimes.openvino, python_multipart;"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    owners = metadata.packages_distributions()
+    imported = {canonicalize_name(owner) for module in modules for owner in owners.get(module, [])[:1]} - {"personseg"}
+    assert {"fastapi", "openvino", "opencv-python-headless"} <= imported
+    assert imported - needed(set(names)) == set()
+
+
+def test_packages_past_one_machine_are_pinned_and_sorted() -> None:
+    lines = Path("requirements-scale.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == sorted(lines, key=str.lower)
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.+!]+", line)] == []
+    pinned = dict(
+        line.lower().split("==")
+        for line in Path("requirements.txt").read_text(encoding="utf-8").split()
+        if "==" in line
+    )
+    both = [
+        line for line in lines if pinned.get(line.split("==")[0].lower(), line.split("==")[1]) != line.split("==")[1]
+    ]
+    assert both == []
