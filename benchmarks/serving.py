@@ -35,6 +35,7 @@ from personseg.inputs import find_photos
 from personseg.segmenter import cores
 
 HOST = "127.0.0.1"
+Answer = tuple[float, float, int]  # start and latency in seconds, status
 READY = 120  # seconds a server may take to start
 PATIENCE = 60  # seconds for one answer
 
@@ -87,9 +88,12 @@ def batch_body(photos: Sequence[bytes]) -> tuple[bytes, dict[str, str]]:
     return b"".join([*parts, f"--{border}--\r\n".encode()]), {"Content-Type": f"multipart/form-data; boundary={border}"}
 
 
-def load(port: int, requests: Sequence[tuple[str, bytes, dict[str, str]]], clients: int, seconds: float) -> list[Any]:
+def load(
+    port: int, requests: Sequence[tuple[str, bytes, dict[str, str]]], clients: int, seconds: float
+) -> list[Answer]:
     """Let clients post for some seconds; (start, latency in seconds, status) of each request, status 0: no answer."""
-    end, found = time.perf_counter() + seconds, []
+    end = time.perf_counter() + seconds
+    found: list[Answer] = []
 
     def client(number: int) -> None:
         connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
@@ -116,7 +120,7 @@ def load(port: int, requests: Sequence[tuple[str, bytes, dict[str, str]]], clien
     return found
 
 
-def summary(found: Sequence[tuple[float, float, int]], photos_each: int) -> dict[str, Any]:
+def summary(found: Sequence[Answer], photos_each: int) -> dict[str, Any]:
     """Percentiles of latency, photos a second, and how many requests were not answered with 200."""
     good = [(start, latency) for start, latency, status in found if status == 200]
     if not good:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def photo_file(photo: str | bytes) -> Iterator[Path]:
     if it cannot be fetched.
     """
     if isinstance(photo, str):
-        photo = photo.removeprefix("file://") if photo.startswith("file:///") else photo
+        photo = re.sub(r"^file:/+", "/", photo)  # as Spark and Hadoop name what lies here
         if "://" not in photo:
             yield Path(photo)
             return

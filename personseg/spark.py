@@ -77,6 +77,7 @@ class Done:
 def spark_session(job: Job) -> Iterator[SparkSession]:
     """A Spark session that is stopped at the end; UserError if PySpark or Java is missing, or it cannot start."""
     try:
+        from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError:
@@ -93,7 +94,7 @@ def spark_session(job: Job) -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     try:
         spark = builder.getOrCreate()
-    except (PySparkException, RuntimeError) as error:
+    except (PySparkException, Py4JError, RuntimeError) as error:
         raise UserError(f"Spark did not start at {job.master}: {str(error).splitlines()[0]}") from None
     try:
         yield spark
@@ -152,13 +153,13 @@ def read_photos(spark: SparkSession, job: Job) -> DataFrame:
 
 def read_done(spark: SparkSession, out: str, sha256: str) -> DataFrame | None:
     """Paths that OUT has rows of; None if it has none. UserError if any were made with another model."""
-    from pyspark.errors import AnalysisException
+    from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
     try:
         rows = spark.read.schema(SCHEMA).parquet(out)
         other = rows.filter(F.col("model") != sha256).select("model").limit(1).collect()
-    except AnalysisException as error:
+    except PySparkException as error:
         if "PATH_NOT_FOUND" in str(error):
             return None
         raise UserError(f"{out}: not a folder of Parquet: {str(error).splitlines()[0]}") from None
@@ -177,7 +178,7 @@ def deal(photos: DataFrame, cores: int) -> tuple[DataFrame, int]:
     from pyspark.sql import functions as F
 
     cost = F.col("bytes") + OVERHEAD
-    number, total = photos.select(F.count("path"), F.coalesce(F.sum(cost), F.lit(0))).first()  # type: ignore[misc]
+    number, total = photos.select(F.count("path"), F.coalesce(F.sum(cost), F.lit(0))).collect()[0]
     partitions = min(max(1, number), max(PARTITIONS_A_CORE * cores, math.ceil(total / PARTITION)))
     # The window is one sort in one place: seconds for a million rows of path and size.
     turn = F.row_number().over(Window.orderBy(F.desc("bytes"), "path"))
@@ -216,12 +217,11 @@ def segment(spark: SparkSession, job: Job, sha256: str) -> Done:
     start = time.monotonic()
     photos = read_photos(spark, job)
     done = read_done(spark, job.out, sha256)
-    skipped = 0
+    known = photos.count()
     if done is not None:
-        before = photos.count()
         photos = photos.join(done, "path", "left_anti")
-        skipped = before - photos.count()
     dealt, number = deal(photos, spark.sparkContext.defaultParallelism)
+    skipped = known - number
     if number == 0:
         return Done(0, 0, skipped, time.monotonic() - start, [])
     seen = Observation("photos")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ def load_here(folder: str) -> Any:
 # Not `mlflow.pyfunc.spark_udf`: with a local master it loads the model anew for every partition, on a cluster it drops
 # `model_config` and with it the number of threads, and of a struct it can leave no integer empty, such as the height of
 # a photo that cannot be read (MLflow 3.17). And not `mapInPandas`: PySpark 4.3 does not vouch for pandas 3.
-def apply_model(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def apply_model(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """For `mapInArrow`: batches with a column `path` in, batches of `path` and the model's columns (KINDS) out."""
     from pyspark import SparkFiles
 

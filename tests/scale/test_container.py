@@ -70,8 +70,9 @@ def test_its_packages_are_pinned_and_are_all_that_serving_imports() -> None:
     assert names == sorted(names) and set(names) <= pinned
     assert "-c requirements.txt" in TEXT
     code = (
-        "import sys, personseg.serve, personseg.segmenter, personseg.runtimes.openvino, python_multipart;"
-        "print(*{name.partition('.')[0] for name in sys.modules})"
+        "import sys; before = set(sys.modules);"
+        "import personseg.serve, personseg.segmenter, personseg.runtimes.openvino, python_multipart;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     owners = metadata.packages_distributions()

@@ -174,8 +174,8 @@ def test_two_workers_bear_load_and_a_dead_one_is_replaced(model: Path, tmp_path:
         assert addresses == {"127.0.0.1"}
 
         def workers() -> list[psutil.Process]:
-            children = psutil.Process(process.pid).children()
-            return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+            living = [child for child in psutil.Process(process.pid).children() if child.status() != "zombie"]
+            return [child for child in living if "resource_tracker" not in " ".join(child.cmdline())]
 
         before = workers()
         assert len(before) == 2
