@@ -36,7 +36,7 @@ from personseg.segmenter import cores
 
 HOST = "127.0.0.1"
 Answer = tuple[float, float, int]  # start and latency in seconds, status
-READY = 120  # seconds a server may take to start
+READY = 300  # seconds a server may take to start
 PATIENCE = 60  # seconds for one answer
 
 

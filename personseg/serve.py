@@ -46,6 +46,7 @@ from personseg.table_model import model_folder
 T = TypeVar("T")
 SETTINGS = "PERSONSEG_SERVE"  # environment variable by which the worker processes are told theirs, as JSON
 WAITING = 32  # requests of a worker that may wait for the network; those after them are told to come again
+HUNG = 60  # seconds without a sign of life after which a worker is replaced; a busy machine makes one slow to start
 GRACE = 30  # seconds that requests under way get when the server is stopped
 
 
@@ -232,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE,
+            timeout_worker_healthcheck=HUNG,
         )
 
 

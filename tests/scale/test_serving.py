@@ -71,7 +71,7 @@ def test_what_is_wrong_with_a_request_is_one_line(client: TestClient, photo: Pat
     data = photo.read_bytes()
     assert refusal(client.post("/mask")) == (400, "nothing was sent; the body is the photo's file")
     assert refusal(client.post("/mask", content=b"no photo")) == (422, "not a readable image")
-    assert refusal(client.post("/mask", content=data[:600])) == (422, "truncated or damaged image")
+    assert refusal(client.post("/mask", content=data[: len(data) // 2])) == (422, "truncated or damaged image")
     assert refusal(client.post("/mask?as=jpg", content=data)) == (422, "as=jpg: choose png or rle")
     assert refusal(client.post("/batch", content=data))[0] == 400
     assert refusal(client.post("/batch", files={"other": data}))[0] == 400
