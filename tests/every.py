@@ -1,6 +1,7 @@
 """Run every test file of some folders in a process of its own, two at a time: `python -m tests.every [FOLDER ...]`.
 
-Of tests/ and tests/faults/ if none is named (`make test`). A file's output is printed whole when it ends, so two do not mix. The road goes first: it takes longest.
+Of tests/ and tests/faults/ if none is named (`make test`). A file's output is printed whole when it ends, so two do not
+mix. The road goes first: it takes longest.
 """
 
 from __future__ import annotations
