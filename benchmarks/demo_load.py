@@ -139,12 +139,12 @@ async def ask(client: httpx.AsyncClient, step: int, values: list[Any], session: 
 
 
 async def user(number: int, address: str, page: tuple[int, int, list[Any]], end: float, tally: Tally) -> None:
-    """One client, again and again until the clock is at `end`."""
+    """One client, again and again until the clock is at `end`, once at least."""
     data, size = photo(number)
     cut_out, files, wish = page
     turn = 0
     async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S) as client:
-        while time.monotonic() < end:
+        while not turn or time.monotonic() < end:
             turn += 1
             session = f"client{number}turn{turn}"
             start = time.monotonic()
