@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -144,3 +145,44 @@ class EpochSampler(Sampler[Key]):
             keys += [(number, self.length + index) for number, index in others]
             keys = [keys[position] for position in rng.permutation(len(keys))]
         return iter(keys)
+
+
+class Share(Sampler[Key]):
+    """This process's part of every batch of `batch_size` keys: all processes together see the batches of one.
+
+    With `processes` of them, each takes a stretch of the same length from a batch. A last batch that is not full is
+    left out (`drop_last`), or filled up with its last key until it can be dealt: the duplicates come last in the batch
+    when it is put together again, to be cut off.
+    """
+
+    def __init__(self, keys: EpochSampler | Sequence[int], batch_size: int, processes: int, drop_last: bool) -> None:
+        self.keys = keys
+        self.batch_size = batch_size
+        self.processes = processes
+        self.drop_last = drop_last
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each one."""
+        if isinstance(self.keys, EpochSampler):
+            self.keys.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.keys), self.batch_size)
+        per_batch = self.batch_size // self.processes
+        return whole * per_batch + (0 if self.drop_last else math.ceil(rest / self.processes))
+
+    def part(self, rank: int) -> Iterator[Key | int]:
+        """Yield the keys of the process `rank`, from 0."""
+        keys: list[Key | int] = list(self.keys)
+        for start in range(0, len(keys), self.batch_size):
+            batch = keys[start : start + self.batch_size]
+            if self.drop_last and len(batch) < self.batch_size:
+                return
+            each = math.ceil(len(batch) / self.processes)
+            batch += batch[-1:] * (each * self.processes - len(batch))
+            yield from batch[rank * each : (rank + 1) * each]
+
+    def __iter__(self) -> Iterator[Key]:
+        # Asked for only now: a process is started after its loaders were made.
+        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+        return self.part(rank)  # type: ignore[return-value]

@@ -38,6 +38,7 @@ TRAINING: dict[str, Any] = {
     "channels_last": True,
     "accelerator": "auto",
     "devices": 1,
+    "num_nodes": 1,
     "strategy": "auto",
     "augment": {
         "copy_paste": 0,

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,27 @@ from lightning.pytorch.callbacks import (
     TQDMProgressBar,
     WeightAveraging,
 )
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryJaccardIndex
 
 from personseg.augment import build_augmentation
 from personseg.cpu import float32_depthwise, keep_freed_memory
-from personseg.dataset import EpochSampler, PairDataset
+from personseg.dataset import EpochSampler, PairDataset, Share
+from personseg.devices import (
+    choose_strategy,
+    count_processes,
+    of_all,
+    one_line_of_the_dead,
+    part_of_batch,
+    with_common_statistics,
+)
+from personseg.errors import UserError
 from personseg.losses import WeightedLoss
 from personseg.model import build_model
 from personseg.model_config import ModelConfig
+from personseg.ranks import is_first, launched
 from personseg.taught import Taught
 from personseg.weights import normalisation
 
@@ -36,34 +48,46 @@ HISTORY_COLUMNS = ["epoch", "lr", "train_loss", "val_loss", "train_iou", "val_io
 
 
 class SegmentationTask(L.LightningModule):
-    """A network, its loss and its optimiser; IoU is pooled over all pixels of an epoch, at threshold 0.5."""
+    """A network, its loss and its optimiser; IoU is pooled over all pixels of an epoch, at threshold 0.5.
+
+    Every process takes the loss and the IoU of the whole batch, put together from all: a loss that is no mean over
+    photos, such as Dice, is then the same on any number of devices, and so is every figure.
+    """
 
     def __init__(self, network: nn.Module, train: Mapping[str, Any]) -> None:
         super().__init__()
         self.network = network
         self.train_params = train
         self.loss = WeightedLoss(train["loss"], train["focal_gamma"])
-        self.train_iou = BinaryJaccardIndex(threshold=0.0)  # on logits: 0 is probability 0.5
-        self.val_iou = BinaryJaccardIndex(threshold=0.0)
+        # On logits: 0 is probability 0.5. Not synchronised, as every process has seen all.
+        self.train_iou = BinaryJaccardIndex(threshold=0.0, sync_on_compute=False)
+        self.val_iou = BinaryJaccardIndex(threshold=0.0, sync_on_compute=False)
 
-    def _step(self, batch: tuple[Tensor, Tensor], name: str, metric: BinaryJaccardIndex) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], name: str, metric: BinaryJaccardIndex, photos: int) -> Tensor:
+        """`photos` is the size of the whole batch; what fills it up beyond that does not count."""
         images, target = batch
         images = images.float()
         if self.train_params["channels_last"]:
             images = images.contiguous(memory_format=torch.channels_last)
         logits = self.network(images)
+        if self.trainer.world_size > 1:
+            logits = of_all(self.trainer, logits.float())[:photos]
+            target = of_all(self.trainer, target)[:photos]
         loss = self.loss(logits, target)
         # Whole numbers in the metric's state stay exact; `update` with raw logits would apply a sigmoid.
         metric.update((logits.detach() > 0).int(), (target > 0.5).int())
-        self.log(f"{name}_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(images))
+        self.log(f"{name}_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(logits), sync_dist=True)
         self.log(f"{name}_iou", metric, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        return self._step(batch, "train", self.train_iou)
+        loss = self._step(batch, "train", self.train_iou, len(batch[0]) * self.trainer.world_size)
+        # A process has the gradient through its own photos alone, of which DDP takes the mean: it should be the sum.
+        return loss * self.trainer.world_size if self.trainer.world_size > 1 else loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        self._step(batch, "val", self.val_iou)
+        size = self.train_params["batch_size"]
+        self._step(batch, "val", self.val_iou, min(size, len(self.trainer.val_dataloaders.dataset) - index * size))
 
     def configure_optimizers(self) -> Any:
         params = self.train_params
@@ -100,13 +124,14 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        def average(mean: Tensor, value: Tensor, updates: Tensor) -> Tensor:
-            if not mean.is_floating_point():  # batch norm's count of batches
-                return value
-            n = int(updates)
-            return torch.lerp(mean, value, 1 - min(decay, (1 + n) / (10 + n)))
+        super().__init__(avg_fn=partial(_average, decay=decay))
 
-        super().__init__(avg_fn=average)
+
+def _average(mean: Tensor, value: Tensor, updates: Tensor, decay: float) -> Tensor:
+    if not mean.is_floating_point():  # batch norm's count of batches
+        return value
+    n = int(updates)
+    return torch.lerp(mean, value, 1 - min(decay, (1 + n) / (10 + n)))
 
 
 class History(Callback):
@@ -117,17 +142,19 @@ class History(Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Dropout draws from the global generator: seeding it per epoch makes a resumed epoch the same.
-        torch.manual_seed(pl_module.train_params["seed"] * 100_003 + trainer.current_epoch)  # type: ignore[index]
+        seed = pl_module.train_params["seed"] * 100_003 + trainer.current_epoch  # type: ignore[index]
+        torch.manual_seed(seed + 1_000_003 * trainer.global_rank)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         values = {name: float(value) for name, value in trainer.callback_metrics.items() if name in HISTORY_COLUMNS}
         rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.rows.append({"epoch": trainer.current_epoch + 1, "lr": rate, **values})
-        print(
-            "epoch {epoch:>3}  train loss {train_loss:.5f} IoU {train_iou:.4f}  "
-            "val loss {val_loss:.5f} IoU {val_iou:.4f}".format(**self.rows[-1]),
-            flush=True,
-        )
+        if trainer.is_global_zero:
+            print(
+                "epoch {epoch:>3}  train loss {train_loss:.5f} IoU {train_iou:.4f}  "
+                "val loss {val_loss:.5f} IoU {val_iou:.4f}".format(**self.rows[-1]),
+                flush=True,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -140,11 +167,41 @@ class History(Callback):
         return pd.DataFrame(self.rows, columns=HISTORY_COLUMNS)
 
 
-def choose_precision(wanted: str) -> str:
+class OfTheProcess(Callback):
+    """What each process needs for itself, wherever it was started: quiet libraries, and quick kernels on a CPU."""
+
+    def __init__(self) -> None:
+        self.undo: contextlib.ExitStack | None = None  # made late: it does not go from process to process
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        quieten()
+        self.undo = contextlib.ExitStack()
+        if trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
+            self.undo.enter_context(float32_depthwise(pl_module.network))  # type: ignore[arg-type]
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self.undo is not None:
+            self.undo.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")
+
+
+def quieten() -> None:
+    """Silence what Lightning tells every time."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty"):
+        warnings.filterwarnings("ignore", message=f".*{noise}.*")
+    # Deterministic mode would fill every new tensor with NaN, a fifth of the time, to show reads of unset memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def choose_precision(wanted: str, accelerator: str = "auto") -> str:
     """Turn `auto` into bf16-mixed where the device computes bf16 natively, else 32-true."""
     if wanted != "auto":
         return wanted
-    if torch.cuda.is_available():
+    if accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
@@ -156,9 +213,14 @@ def make_loaders(
     train: Mapping[str, Any],
     weights: Sequence[float] | None = None,
     taught: Taught | None = None,
+    processes: int = 1,
 ) -> tuple[DataLoader[Any], DataLoader[Any], EpochSampler]:
-    """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`."""
-    seed, batch_size = train["seed"], min(train["batch_size"], len(stems["train"]))
+    """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`.
+
+    In each of `processes` they give its part of every batch of `train.batch_size` photos.
+    """
+    seed, part = train["seed"], part_of_batch(train["batch_size"], processes)
+    train_part = min(part, len(stems["train"]) // processes)
     augmentation = build_augmentation(train["augment"])
 
     def shared(workers: int) -> dict[str, Any]:
@@ -173,10 +235,12 @@ def make_loaders(
     val_set = PairDataset(folder, stems["val"], size)
     others = len(train_set) - train_set.labelled
     sampler = EpochSampler(train_set.labelled, seed, weights, others, taught.labelled_share if taught else 1.0)
+    shares = Share(sampler, train_part * processes, processes, drop_last=True)
+    val_shares = Share(range(len(val_set)), train["batch_size"], processes, drop_last=False)
     return (
-        DataLoader(train_set, batch_size, sampler=sampler, drop_last=True, **shared(train["workers"])),
+        DataLoader(train_set, train_part, sampler=shares, drop_last=True, **shared(train["workers"])),
         # Each worker costs half a gigabyte; without augmentation one keeps up.
-        DataLoader(val_set, train["batch_size"], **shared(min(1, train["workers"]))),
+        DataLoader(val_set, part, sampler=val_shares, **shared(min(1, train["workers"]))),
         sampler,
     )
 
@@ -225,12 +289,9 @@ def train_network(
     network, the history (a row per epoch) and the best epoch by val IoU of the averaged weights.
     """
     seed_everything(train["seed"])
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty"):
-        warnings.filterwarnings("ignore", message=f".*{noise}.*")
+    quieten()
     if train["channels_last"]:
         network.to(memory_format=torch.channels_last)
-    task = SegmentationTask(network, train)
     history = History()
     best = ModelCheckpoint(
         dirpath=state,
@@ -241,41 +302,62 @@ def train_network(
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [history, best, TQDMProgressBar(refresh_rate=5)]
+    callbacks: list[Callback] = [OfTheProcess(), history, best, TQDMProgressBar(refresh_rate=5)]
     if train["ema_decay"] > 0:
         callbacks.insert(0, AveragedWeights(train["ema_decay"]))
     callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
-    trainer = L.Trainer(
-        max_epochs=train["epochs"],
-        accelerator=train["accelerator"],
-        devices=train["devices"],
-        strategy=train["strategy"],
-        precision=choose_precision(train["precision"]),  # type: ignore[arg-type]
-        callbacks=callbacks,
-        logger=False,
-        deterministic="warn",
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        gradient_clip_val=train["gradient_clip"] or None,
-    )
-    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught)
+    trainer = build_trainer(train, callbacks)
+    task = SegmentationTask(with_common_statistics(network, trainer), train)
+    processes = count_processes(trainer)
+    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught, processes)
     last = state / "last.ckpt"
-    resumed = last if last.is_file() else None
+    found = last.is_file()
+    if launched():  # the first process decides, when it has looked through what is there
+        trainer.strategy.setup_environment()
+        found = trainer.strategy.broadcast(found)
+    resumed = last if found else None
     if resumed:
         print(f"going on from {last}", flush=True)
         # Lightning draws the first resumed epoch's order before it tells the sampler which epoch that is.
         sampler.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
-    # Deterministic mode would fill every new tensor with NaN, a fifth of the time, to show reads of unset memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    precision: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-    if trainer.strategy.root_device.type == "cpu":
-        keep_freed_memory()
-        precision = float32_depthwise(network)
-    with precision:
+    with one_line_of_the_dead():
         trainer.fit(task, train_loader, val_loader, ckpt_path=resumed, weights_only=True)
-    saved = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    prefix = "network."
-    network.load_state_dict({name[len(prefix) :]: v for name, v in saved.items() if name.startswith(prefix)})
+    if is_first():
+        # Read back, as the training may have run in other processes than this one.
+        history.load_state_dict(torch.load(last, map_location="cpu", weights_only=True)["callbacks"][history.state_key])
+        _load_best(network, Path(best.best_model_path))
     table = history.table()
     best_epoch = int(table.loc[table["val_iou"].idxmax(), "epoch"])
     return network.to("cpu").eval(), table, best_epoch
+
+
+def _load_best(network: nn.Module, checkpoint: Path) -> None:
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    prefix = "network."
+    network.load_state_dict({name[len(prefix) :]: v for name, v in saved.items() if name.startswith(prefix)})
+
+
+def build_trainer(train: Mapping[str, Any], callbacks: list[Callback]) -> L.Trainer:
+    """Build Lightning's trainer from section `train`; UserError for devices that are not there."""
+    strategy = choose_strategy(train)
+    try:
+        return L.Trainer(
+            max_epochs=train["epochs"],
+            accelerator=train["accelerator"],
+            devices=train["devices"],
+            num_nodes=train["num_nodes"],
+            strategy=strategy,
+            use_distributed_sampler=False,  # our own deals every batch
+            precision=choose_precision(train["precision"], train["accelerator"]),  # type: ignore[arg-type]
+            callbacks=callbacks,
+            logger=False,
+            deterministic="warn",
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            gradient_clip_val=train["gradient_clip"] or None,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise UserError(
+            f"train.accelerator {train['accelerator']}, train.devices {train['devices']}, train.num_nodes"
+            f" {train['num_nodes']}: {error}"
+        ) from None

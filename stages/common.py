@@ -19,6 +19,7 @@ import psutil
 from personseg.errors import UserError
 from personseg.files import sweep, write_json
 from personseg.memory import resident_bytes
+from personseg.ranks import is_first
 from stages.params import Params, load_params
 
 __all__ = ["Params", "run"]
@@ -75,17 +76,22 @@ class PeakMemory(threading.Thread):
 
 
 def run(main: Callable[[Params], None]) -> None:
-    """Check params.yaml, do `main`, record seconds and memory; a user's error is one line and exit code 1."""
+    """Check params.yaml, do `main`, record seconds and memory; a user's error is one line and exit code 1.
+
+    Of the processes that torchrun starts, only the first clears up and records.
+    """
     die_with_parent()
     memory = PeakMemory()
     name = "-".join([Path(sys.argv[0]).stem, *(word for word in sys.argv[1:] if not word.startswith("-"))])
     start = time.perf_counter()
     try:
-        for folder in WRITTEN:
+        for folder in WRITTEN if is_first() else ():
             sweep(folder)
         for trash in Path(".resume").glob("*.trash"):  # state of a finished training, killed while it was deleted
             shutil.rmtree(trash, ignore_errors=True)
         main(load_params())
+        if not is_first():
+            return
         cost = {"stage": name, "seconds": round(time.perf_counter() - start, 2), "peak_rss_bytes": memory.bytes()}
         write_json(COSTS / f"{name}.json", cost)
     except UserError as error:

@@ -212,7 +212,8 @@ class Train(Section):
     channels_last: bool
     accelerator: str
     devices: Positive | Literal["auto"]
-    strategy: str
+    num_nodes: Positive
+    strategy: Literal["auto", "ddp"]
     workers: Natural
     augment: Augment
 

@@ -15,7 +15,8 @@ CLEAN, SPLITS, JPG, UNLABELLED = Path("data/clean"), Path("data/splits"), Path("
 
 def main(params: Params) -> None:
     section, stems = params.teacher, read_split(SPLITS)
-    model, train = params.model.model_dump(), {**params.train.model_dump(), "epochs": section.epochs}
+    here = {"epochs": section.epochs, "num_nodes": 1}  # a teacher is trained on one machine
+    model, train = params.model.model_dump(), {**params.train.model_dump(), **here}
     mark = fingerprint([model, train], [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv"))])
     with resume_folder(Path(".resume/teach"), mark) as state:
         teacher = None

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from personseg.files import write_json, write_table
 from personseg.model import save_model
+from personseg.ranks import PLACEMENT, is_first
 from personseg.resume import fingerprint, resume_folder
 from personseg.splits import read_split
 from personseg.taught import read_taught
@@ -17,9 +18,15 @@ def main(params: Params) -> None:
     model, train, teacher = params.model.model_dump(), params.train.model_dump(), params.teacher
     data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), TAUGHT / "photos.csv", Path("data/teacher.json")]
     taught = read_taught(TAUGHT, teacher.weight, teacher.labelled_share)
-    mark = fingerprint([model, teacher.weight, teacher.labelled_share, train], data)
-    with resume_folder(Path(".resume/train"), mark) as state:
-        network, config, history, best = train_model(model, train, CLEAN, read_split(SPLITS), state, taught)
+    stems, folder = read_split(SPLITS), Path(".resume/train")
+    if not is_first():  # torchrun's other processes train along and write nothing
+        train_model(model, train, CLEAN, stems, folder, taught)
+        return
+    # What was begun on one device may go on on four.
+    decides = {key: value for key, value in train.items() if key not in PLACEMENT}
+    mark = fingerprint([model, teacher.weight, teacher.labelled_share, decides], data)
+    with resume_folder(folder, mark) as state:
+        network, config, history, best = train_model(model, train, CLEAN, stems, state, taught)
         save_model("models/trained", network, config)
         write_table("plots/history.csv", history)
         summary = {

@@ -12,6 +12,7 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks import ablation, experiments
 from personseg.errors import UserError
+from personseg.ranks import PLACEMENT
 from stages.params import Params
 
 PLAN = yaml.safe_load(ablation.VARIANTS.read_text(encoding="utf-8"))
@@ -63,7 +64,7 @@ def test_a_recipe_leaves_nothing_of_the_training_to_todays_default():
     said = {key.removeprefix("train.") for key in RECIPE["shared"] if key.startswith("train.")}
     named = {f"augment.{key}" for key in sections.pop("augment")} | set(sections)
     of_the_machine = {"seed", "warmup_fraction", "gradient_clip", "precision", "channels_last", "accelerator"}
-    assert named - said - of_the_machine == {"devices", "strategy", "workers", "augment.hue", "augment.saturation"}
+    assert named - said - of_the_machine == {*PLACEMENT, "workers", "augment.hue", "augment.saturation"}
 
 
 def test_what_variants_show_is_said_of_variants():
