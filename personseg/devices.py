@@ -64,7 +64,8 @@ def of_all(trainer: L.Trainer, mine: Tensor) -> Tensor:
     """
     if trainer.world_size == 1:
         return mine
-    parts = list(trainer.strategy.all_gather(mine.detach()))
+    parts = [torch.empty_like(mine, memory_format=torch.contiguous_format) for _ in range(trainer.world_size)]
+    torch.distributed.all_gather(parts, mine.detach().contiguous())
     parts[trainer.global_rank] = mine
     return torch.cat(parts)
 

@@ -173,8 +173,11 @@ class OfTheProcess(Callback):
     def __init__(self) -> None:
         self.undo: contextlib.ExitStack | None = None  # made late: it does not go from process to process
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        quieten()  # in a process just started, before Lightning speaks
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        quieten()
         self.undo = contextlib.ExitStack()
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
@@ -190,7 +193,8 @@ class OfTheProcess(Callback):
 
 def quieten() -> None:
     """Silence what Lightning tells every time."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for part in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty"):
         warnings.filterwarnings("ignore", message=f".*{noise}.*")
     # Deterministic mode would fill every new tensor with NaN, a fifth of the time, to show reads of unset memory.
@@ -293,16 +297,11 @@ def train_network(
     if train["channels_last"]:
         network.to(memory_format=torch.channels_last)
     history = History()
-    best = ModelCheckpoint(
-        dirpath=state,
-        filename="best",
-        monitor="val_iou",
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [OfTheProcess(), history, best, TQDMProgressBar(refresh_rate=5)]
+    kept: dict[str, Any] = {"dirpath": state, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor="val_iou", mode="max", **kept)
+    # Of every epoch: `save_last` would write only when there is a new best.
+    newest = ModelCheckpoint(filename="last", **kept)
+    callbacks: list[Callback] = [OfTheProcess(), history, best, newest, TQDMProgressBar(refresh_rate=5)]
     if train["ema_decay"] > 0:
         callbacks.insert(0, AveragedWeights(train["ema_decay"]))
     callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
