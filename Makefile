@@ -72,7 +72,7 @@ lock: $(TOOLS) ## requirements.lock anew: requirements.txt with hashes
 $(TOOLS):
 	$(PYTHON) -m venv $@ && $@/bin/pip install --disable-pip-version-check --quiet pip-audit uv
 
-scale: $(STAMP) ## past one machine: install requirements-scale.txt, run tests/scale (Spark wants Java 17 or newer)
+scale: $(STAMP) ## install requirements-scale.txt and prove what docs/scale.md says: minutes; Spark wants Java 17
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -r requirements-scale.txt -c requirements.txt
 	python -m tests.every tests/scale
 

@@ -19,7 +19,7 @@ AT_ONCE = 2
 
 def run(path: Path) -> tuple[Path, float, subprocess.CompletedProcess[str]]:
     start = time.monotonic()
-    command = [sys.executable, "-m", "pytest", str(path)]
+    command = [sys.executable, "-m", "pytest", "-rs", str(path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return path, time.monotonic() - start, done
 

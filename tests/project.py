@@ -47,10 +47,19 @@ def environment() -> dict[str, str]:
     return kept
 
 
-def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder`; AssertionError with the end of its output if `check` and it fails."""
+def run(
+    folder: Path, *command: str, check: bool = True, extra: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in `folder`, `extra` added to its environment; AssertionError with the end of its output if `check`
+    and it fails."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        env={**environment(), **(extra or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done

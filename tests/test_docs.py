@@ -30,6 +30,14 @@ ELSEWHERE = {
     "python": "below: every script takes the options the pages give it; those over minutes are run by hand",
     "dvc exp run": "test_readme: DVC takes the overrides and params.yaml stays valid; test_ablation runs one",
     "cp": "the shell's",
+    "export": "the shell's",
+    "dvc remote": "tests/scale/test_remotes.py",
+    "dvc push": "tests/scale/test_remotes.py",
+    "dvc pull": "tests/scale/test_remotes.py",
+    "dvc repro": "tests/test_pipeline.py",
+    "dvc commit": "tests/scale/test_nodes.py",
+    "mlflow server": "tests/scale/conftest.py",
+    "torchrun": "tests/scale/test_nodes.py",
 }
 READ_ONLY = ("dvc metrics show", "dvc metrics diff", "dvc exp show", "dvc plots show", "dvc plots diff")
 HELP_ONLY = ("dvc queue start", "dvc exp apply")  # they change what is checked out

@@ -173,11 +173,13 @@ def test_pages_listen_to_this_machine_alone_and_bound_what_is_sent() -> None:
 
 
 def test_every_package_is_pinned() -> None:
-    for name in ("requirements.in", "requirements.txt"):
+    for name in ("requirements.in", "requirements.txt", "requirements-scale.txt"):
         lines = [
             line.split("#")[0].split(";")[0].strip() for line in Path(name).read_text(encoding="utf-8").splitlines()
         ]
         assert [line for line in lines if line and not re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.+!]+", line)] == []
+    packages = Path("requirements-scale.txt").read_text(encoding="utf-8").splitlines()[1:]
+    assert packages == sorted(packages, key=str.lower)
     pinned = set(Path("requirements.txt").read_text(encoding="utf-8").split())
     direct = re.findall(r"^([\w.-]+==\S+)", Path("requirements.in").read_text(encoding="utf-8"), re.M)
     assert {line.lower().replace("_", "-") for line in direct} <= {line.lower().replace("_", "-") for line in pinned}
