@@ -86,8 +86,9 @@ class SegmentationTask(L.LightningModule):
         return loss * self.trainer.world_size if self.trainer.world_size > 1 else loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        size = self.train_params["batch_size"]
-        self._step(batch, "val", self.val_iou, min(size, len(self.trainer.val_dataloaders.dataset) - index * size))
+        size, loader = self.train_params["batch_size"], self.trainer.val_dataloaders
+        assert loader is not None
+        self._step(batch, "val", self.val_iou, min(size, len(loader.dataset) - index * size))
 
     def configure_optimizers(self) -> Any:
         params = self.train_params
