@@ -153,16 +153,19 @@ def read_photos(spark: SparkSession, job: Job) -> DataFrame:
 
 def read_done(spark: SparkSession, out: str, sha256: str) -> DataFrame | None:
     """Paths that OUT has rows of; None if it has none. UserError if any were made with another model."""
+    from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
     try:
         rows = spark.read.schema(SCHEMA).parquet(out)
         other = rows.filter(F.col("model") != sha256).select("model").limit(1).collect()
-    except PySparkException as error:
+    except (PySparkException, Py4JJavaError) as error:
         if "PATH_NOT_FOUND" in str(error):
             return None
-        raise UserError(f"{out}: not a folder of Parquet: {str(error).splitlines()[0]}") from None
+        # PySpark passes some faults of Java's on as they are.
+        said = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
+        raise UserError(f"{out}: not a folder of Parquet: {said.splitlines()[0]}") from None
     if other:
         raise UserError(f"{out} holds masks of another model ({other[0].model[:12]}); give another folder")
     return rows.select("path")
