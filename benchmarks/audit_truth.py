@@ -4,8 +4,9 @@
 
 Makes FOLDER/raw, jpg, folds, scores.csv and clean as the stages would, with the params of this project, and prints
 what was found and mended, as stage check does. What exists in FOLDER is not made again. Seeds 100, 200, 300, 400
-and 555 are those the audit's constants were fitted on (benchmarks/defect_fit.py); 7 (the default sample) and 901 were
-looked at meanwhile; 1301, 1402 and 1503 (results/audit) were only scored; any other is unseen.
+and 555 are those the audit's constants were fitted on (benchmarks/defect_fit.py); 7 (the default sample), 901, 1301,
+1402, 1503, 1601, 1702, 1803, 1904, 2005, 2106 and 2207 were looked at meanwhile; 2308, 2409 and 2510 (results/audit)
+were only scored; any other is unseen.
 """
 
 from __future__ import annotations
