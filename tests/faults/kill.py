@@ -64,7 +64,7 @@ def at_write(stage: str) -> Reached:
         if current == stage:
             begun = begun or time.time() - 0.05
             return half_written(road.folder, begun) or None
-        return "just over" if begun else None
+        return f"{stage} was just over" if begun else None
 
     return reached
 

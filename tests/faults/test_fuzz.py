@@ -74,9 +74,9 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 def rounds(seed: int) -> Iterator[random.Random]:
     rng, end = random.Random(seed), time.monotonic() + SECONDS
     while True:
-        start = time.monotonic()
+        start = time.process_time()  # what else the machine does is no fault
         yield rng
-        assert time.monotonic() - start < SLOW
+        assert time.process_time() - start < SLOW
         if time.monotonic() > end:
             return
 
@@ -176,12 +176,12 @@ def read_params(path: Path, text: str) -> None:
 @pytest.mark.parametrize("number", range(len(ODD)))
 def test_odd_params(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError):
         (tmp_path / "params.yaml").write_bytes(ODD[number].encode("utf-8", "surrogatepass"))
         load_params(tmp_path / "params.yaml")
     read_params(tmp_path / "params.yaml", ODD[number])
-    assert time.monotonic() - start < SLOW
+    assert time.process_time() - start < SLOW
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
