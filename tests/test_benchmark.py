@@ -184,7 +184,7 @@ def test_measured_row_says_all_it_must(exported: Exported) -> None:
     assert row["artifact_bytes"] == (exported.folder / "onnx_fp32.onnx").stat().st_size
     assert row["max_logit_diff"] < 1e-4 and row["mask_disagreement"] == 0
     if platform.system() == "Linux":
-        assert 0 < row["peak_memory_bytes"] < 4e9  # how little depends on what the allocator still holds
+        assert 0 <= row["peak_memory_bytes"] < 4e9  # a network so small may fit into what the allocator still holds
     json.dumps(row, allow_nan=False)
 
 
