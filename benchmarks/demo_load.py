@@ -210,6 +210,16 @@ def measure(model: Path, clients: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def told(figures: dict[str, Any]) -> str:
+    """The sentence of docs/reliability.md that tells these figures."""
+    peaks = ", ".join(f"{peak / 1e9:.2f}" for peak in figures["peak_bytes_by_third"])
+    return (
+        f"{figures['photos']} photos cut out, {figures['busy']} times 'busy', {sum(figures['errors'].values())} errors;"
+        f" {figures['p50_s']:.1f} s to a result at the median, {figures['p95_s']:.1f} s at the 95th percentile; the"
+        f" server's memory, {figures['idle_bytes'] / 1e9:.2f} GB at first, peaked at {peaks} GB in the three minutes."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--clients", type=int, default=64)

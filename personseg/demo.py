@@ -29,6 +29,7 @@ from personseg.cutouts import compose, cut
 from personseg.errors import UserError
 from personseg.geometry import letterbox
 from personseg.images import RGB, Mask, write_image, write_mask
+from personseg.memory import return_freed_memory
 from personseg.model_config import read_config
 from personseg.sample.photo import draw_pair
 from personseg.segmenter import BLUR, Segmenter, cores, read_photo, runtimes_here
@@ -138,6 +139,7 @@ class Demo:
         paths = [folder / f"{Path(photo).stem}_{kind}.png" for kind in ("cutout", "mask")]
         Image.fromarray(cut_out(found.image, found.mask, wish)).save(paths[0], compress_level=3)
         write_mask(paths[1], found.mask)
+        return_freed_memory()  # glibc keeps what each of Gradio's threads has freed: with large photos gigabytes
         result, drawn = (gr.update(value=str(path), interactive=True) for path in paths)
         return result, drawn
 

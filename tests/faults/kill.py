@@ -365,6 +365,17 @@ def own_place(place: Path) -> Iterator[Path]:
             shutil.rmtree(place, ignore_errors=True)
 
 
+def told(record: Mapping[str, Any]) -> str:
+    """The sentence of docs/reliability.md that tells a record's figures."""
+    end = "" if record["finished"] else ", in a run that is not at its end"
+    return (
+        f"{record['kills_survived']} of {record['kills']} kills of the whole road were survived, each followed by a"
+        f" road that ended with the same {record['figures_compared']} figures; {record['trainings_gone_on']} trainings"
+        f" had state when a fault came, and went on at their next epoch; of all {record['faults']} faults"
+        f" {record['faults_survived']} were survived{end}."
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kill", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=25, help="how many; 16 of them while each stage writes")
@@ -379,7 +390,7 @@ def main() -> None:
             torture.kills(arguments.kills) if part == "kills" else getattr(torture, part)()
         torture.save(finished=True)
     survived = sum(outcome.survived for outcome in torture.outcomes)
-    print(f"{survived} of {len(torture.outcomes)} survived, written to {arguments.out}")
+    print(told(json.loads(torture.out.read_text(encoding="utf-8"))), f"Written to {arguments.out}")
     sys.exit(0 if survived == len(torture.outcomes) else 1)
 
 
