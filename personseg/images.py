@@ -42,6 +42,14 @@ def is_whole_jpeg(data: bytes) -> bool:
     return False
 
 
+def _holds_its_pixels(data: bytes) -> bool:
+    """Whether a PNG can hold what its header promises: deflate shrinks at most 1032 to 1, and a byte is 8 pixels."""
+    if not data.startswith(b"\x89PNG"):
+        return True
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    return width * height <= 8 * 1032 * len(data)
+
+
 def _decode(path: str | Path, flags: int) -> NDArray[np.uint8] | None:
     try:
         data = Path(path).read_bytes()
@@ -49,7 +57,12 @@ def _decode(path: str | Path, flags: int) -> NDArray[np.uint8] | None:
         return None
     if not data or (data.startswith(b"\xff\xd8") and not is_whole_jpeg(data)):
         return None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if not _holds_its_pixels(data):  # OpenCV would first make room for a billion pixels
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:  # a side longer than OpenCV's limit
+        return None
     return None if image is None else image.astype(np.uint8, copy=False)
 
 
