@@ -110,14 +110,16 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
     items = find_photos(job.inputs, job.recursive, job.out)
     with _told(job.out):
         writer = RleWriter(job, items) if job.kind == "rle" else Writer(job, items)
-        todo = writer.begin(items, read_config(model).sha256)
+        todo = writer.begin(items, read_config(model).sha256, runtime)
     if skipped := len(items) - len(todo):
         print(f"{skipped} done before, skipped (--overwrite does them again)", file=sys.stderr)
     if not todo:
         return 0
     folder = Folder(writer, model, runtime, threads or cores(), sum(not item.is_video for item in todo))
-    print(f"runtime: {folder.segmenter.runtime_name}", file=sys.stderr)
+    quicker = "".join(f"; not {name}: {reason}" for name, reason in list(folder.segmenter.skipped.items())[:1])
+    print(f"runtime: {folder.segmenter.runtime_name}{quicker}", file=sys.stderr)
     failures: list[str] = []
+    done = 0
     start = time.monotonic()
     bar = tqdm(total=len(todo), unit="img", mininterval=0.5, disable=None)
     try:
@@ -125,11 +127,15 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
             for failure in folder.run(todo):
                 if failure is not None:
                     failures.append(failure)
+                done += failure is None
                 bar.update()
+    except KeyboardInterrupt:
+        print(f"stopped, {done} of {len(todo)} written to {job.out}; the same command goes on", file=sys.stderr)
+        return 130
     finally:
         for failure in failures:
             print(f"failed: {failure}", file=sys.stderr)
-    done, seconds = len(todo) - len(failures), time.monotonic() - start
+    seconds = time.monotonic() - start
     rate = f"{done / max(seconds, 1e-3):.2g} img/s"
     print(f"{done} written to {job.out} in {seconds:.1f} s ({rate}), {len(failures)} failed", file=sys.stderr)
     return 1 if failures else 0

@@ -27,6 +27,23 @@ class Output(StrEnum):
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="Folder of the trained model.")]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"personseg {version('personseg')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def predict(
     inputs: Annotated[list[str], typer.Argument(help="Photos, videos, folders or patterns such as 'photos/*.jpg'.")],
@@ -39,7 +56,7 @@ def predict(
         str, typer.Option(help="Of a cutout: a colour (white, '#20a0ff'), a picture's path, or blur.")
     ] = "",
     matting: Annotated[bool, typer.Option("--matting", help="Soft alpha and clean colours along hair.")] = False,
-    runtime: Annotated[str, typer.Option(help="Backend, or auto: the quickest without loss of accuracy.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="Backend, or auto: the quickest here but for int8.")] = "auto",
     threshold: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Instead of the model's own.")] = None,
     zoom: Annotated[bool, typer.Option(help="Look a second time, closer, at people small in the frame.")] = True,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all below them.")] = False,

@@ -33,7 +33,7 @@ Photo: TypeAlias = str | Path | Image.Image | NDArray[Any]
 
 HEIC_SUFFIXES = {".heic", ".heif"}  # what many phones write, and Pillow does not read
 MAX_PIXELS = 150_000_000  # of a photo; more is refused before it is decoded
-# What `auto` tries, quickest first; int8 is left to those who ask for it, as it may cost accuracy.
+# What `auto` tries, quickest first. int8 is left to those who ask for it: its masks differ most from those scored.
 # Without a GPU TensorRT is not even asked: its module brings PyTorch, a second and 400 MB.
 PREFERENCE = ("openvino_bf16", "openvino_f32", "onnxruntime_fp32", "pytorch_fp32")
 PREFERENCE_ON_GPU = ("tensorrt_fp16", "pytorch_bf16", "pytorch_fp32")

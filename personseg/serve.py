@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=cores(), help="processes; default: one for every core")
-    parser.add_argument("--runtime", default="auto", help="backend, or auto: the quickest without loss of accuracy")
+    parser.add_argument("--runtime", default="auto", help="backend, or auto: the quickest here but for int8")
     parser.add_argument("--max-bytes", type=int, default=Settings.max_bytes, help="of a photo's file")
     parser.add_argument("--max-pixels", type=int, default=Settings.max_pixels, help="of a photo")
     parser.add_argument("--max-photos", type=int, default=Settings.max_photos, help="of a batch")

@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="models/person", help="folder of the model, or models:/NAME@best of MLflow")
     parser.add_argument("--master", default="local[*]", help="Spark's: local[2], spark://HOST:7077, yarn, k8s://...")
     parser.add_argument("--recursive", action="store_true", help="folders with all below them")
-    parser.add_argument("--runtime", default="auto", help="backend, or auto: the quickest without loss of accuracy")
+    parser.add_argument("--runtime", default="auto", help="backend, or auto: the quickest here but for int8")
     parser.add_argument("--max-pixels", type=int, default=0, help="larger photos become rows with that reason")
     parser.add_argument("--conf", action="append", default=[], metavar="NAME=VALUE", help="a setting of Spark's")
     given = parser.parse_args(arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ from personseg.errors import UserError
 from personseg.images import RGB
 from personseg.segmenter import Segmentation, Segmenter
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a video is told once, by us
 CODEC = "mp4v"  # in every build of OpenCV
 
 Draw = Callable[[RGB, Segmentation], RGB]

@@ -93,6 +93,8 @@ class Writer:
 
     def _named(self, items: Sequence[Item]) -> Path | None:
         out = self.job.out
+        if out.suffix.lower() == ".csv" and not out.is_dir():
+            raise UserError(f"{out}: .csv is written by --as rle; give a folder, or the name of a picture")
         if out.suffix.lower() not in SUFFIXES | VIDEO_SUFFIXES | {".json"} or out.is_dir():
             return None
         if len(items) > 1:
@@ -122,7 +124,7 @@ class Writer:
         """The file that says how the results were made, and their key in it."""
         return self.job.out / RECORD, self.endings[0]
 
-    def begin(self, items: Sequence[Item], model_sha256: str) -> list[Item]:
+    def begin(self, items: Sequence[Item], model_sha256: str, runtime: str) -> list[Item]:
         """Return what is left to do of `items`, and note how it will be done.
 
         UserError if some are done with another model or other options: skipped, they would pass for these.
@@ -132,7 +134,7 @@ class Writer:
             return todo
         path, key = self.record
         made = {name: getattr(self.job, name) for name in ("kind", "background", "matting", "threshold", "zoom")}
-        made["model"] = model_sha256
+        made |= {"runtime": runtime, "model": model_sha256}
         known = read_json(path) if path.is_file() else {}
         before = known.get(key, made) if isinstance(known, dict) else made
         if len(todo) < len(items) and before != made:

@@ -33,7 +33,7 @@ from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
 from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU, read_photo
 from personseg.strips import STRIP, strips
-from personseg.writers import RECORD, Job
+from personseg.writers import RECORD, Job, Writer
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +337,21 @@ def test_a_table_that_cannot_be_written_is_one_line(small, photos, tmp_path, mon
     assert "written" not in capsys.readouterr().err
 
 
+def test_a_stopped_run_says_what_is_done_and_goes_on(small, photos, tmp_path, monkeypatch, capsys):
+    job, write = Job([str(photos)], tmp_path / "out", "mask", recursive=True), Writer.write
+
+    def stop(self, item, *rest):
+        if results(tmp_path / "out"):
+            raise KeyboardInterrupt
+        write(self, item, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Writer, "write", stop)
+        assert run_job(job, small.model, "pytorch_fp32", 1) == 130
+    assert "stopped, 1 of 2 written" in capsys.readouterr().err
+    assert run_job(job, small.model, "pytorch_fp32", 1) == 0 and "1 done before" in capsys.readouterr().err
+
+
 def test_two_photos_of_one_name_are_refused(tmp_path):
     for name in ("a.jpg", "a.png"):
         (tmp_path / name).touch()
@@ -357,6 +372,7 @@ def test_one_photo_may_be_given_a_files_name(small, photos, tmp_path):
         ("me.jpg", "cutout", r"written as \.png, with --background also \.jpg"),
         ("me.webp", "mask", r"written as \.png or \.jpg"),
         ("me.png", "rle", r"written as \.csv"),
+        ("me.csv", "mask", r"\.csv is written by --as rle"),
     ):
         with pytest.raises(UserError, match=reason):
             do(out, kind)
@@ -395,6 +411,8 @@ def test_results_of_another_model_or_options_do_not_pass_for_these(small, photos
         do()
     with pytest.raises(UserError, match="another --as, --threshold"):
         do("cutout")
+    with pytest.raises(UserError, match="another --threshold, --runtime"):
+        run_job(Job([str(photos)], tmp_path / "out", "mask"), model, "pytorch_fp32", 1)
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "sha256": "0" * 64}))
     with pytest.raises(UserError, match="another model"):
@@ -495,5 +513,6 @@ def test_arrays_that_are_no_photos_are_refused(segmenter):
 
 def test_help_and_info(small, tmp_path):
     assert "predict" in run("--help", cwd=tmp_path).stdout
+    assert run("--version", cwd=tmp_path).stdout.startswith("personseg ")
     text = run("info", small.model, cwd=tmp_path).stdout
     assert f"{SIZE[0]}x{SIZE[1]}" in text and "pytorch_fp32       yes" in text
