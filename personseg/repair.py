@@ -9,7 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from personseg.audit import AuditLimits, Case, blank, inspect, judge, quality
+from personseg.audit import AuditLimits, Case, Findings, blank, inspect, judge, quality
 from personseg.defects import HEIGHT, Gap
 from personseg.defects.shared import near, window_around
 from personseg.images import RGB, Mask
@@ -76,6 +76,25 @@ def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
     return np.asarray(keep[labels])
 
 
+def mend(case: Case, found: Findings, limits: AuditLimits) -> tuple[Mask, list[str]]:
+    """Mend what was found, unjudged; return the mask (bool HxW) and the steps done, in words."""
+    mended = case.mask
+    steps: list[str] = []
+    if blank(found, limits):
+        return mended, steps
+    if found.spots.count:
+        mended = mended & ~found.spots.where
+        steps.append(f"spots removed ({found.spots.count}, {found.spots.area:.0f} px)")
+    if found.holes.count:
+        mended = mended | found.holes.where
+        steps.append(f"holes filled ({found.holes.count}, {found.holes.area:.0f} px)")
+    if found.gap.where.any():
+        with contextlib.suppress(ValueError):  # the matte did not converge: the gap stays
+            mended = trim_gap(case.image, mended, found.gap)
+            steps.append(f"hair gap trimmed ({found.gap.width:.0f} px over {found.gap.length:.0f} px)")
+    return mended, steps
+
+
 def repair(case: Case, limits: AuditLimits) -> tuple[Mask, list[str]]:
     """Mend a mask; return the mask (bool HxW) and the steps done, in words.
 
@@ -84,20 +103,7 @@ def repair(case: Case, limits: AuditLimits) -> tuple[Mask, list[str]]:
     """
     mask = case.mask
     before = inspect(case, limits)
-    if blank(before, limits):
-        return mask, []
-    steps = []
-    mended = mask
-    if before.spots.count:
-        mended = mended & ~before.spots.where
-        steps.append(f"spots removed ({before.spots.count}, {before.spots.area:.0f} px)")
-    if before.holes.count:
-        mended = mended | before.holes.where
-        steps.append(f"holes filled ({before.holes.count}, {before.holes.area:.0f} px)")
-    if before.gap.where.any():
-        with contextlib.suppress(ValueError):  # the matte did not converge: the gap stays
-            mended = trim_gap(case.image, mended, before.gap)
-            steps.append(f"hair gap trimmed ({before.gap.width:.0f} px over {before.gap.length:.0f} px)")
+    mended, steps = mend(case, before, limits)
     if not steps or (mended != mask).sum() > MOST_CHANGED * mask.sum():
         return mask, []
     after = inspect(replace(case, mask=mended), limits)

@@ -73,6 +73,12 @@ def with_rim(mask: Mask, width: int) -> Mask:
     return np.asarray(mask | wide)
 
 
+def with_many_spots(mask: Mask) -> Mask:
+    """The mask with a column of spots on either side, more of them than a local edit mends."""
+    spots = [disc(mask.shape, (x, y), 7) for x in (20, 220) for y in range(20, 300, 16)]
+    return np.asarray(mask | np.any(spots, axis=0))
+
+
 def write_folds(folder: Path, truths: dict[str, Mask]) -> None:
     """What stage folds leaves for masks whose true ones are `truths`, by stem."""
     folder.mkdir()

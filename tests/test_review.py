@@ -23,7 +23,7 @@ from personseg.images import Mask, read_mask, write_image, write_mask
 from personseg.review.server import MAX_UPLOAD, make_app
 from personseg.review.store import Conflict, ReviewStore
 from tests.browser import browser, served
-from tests.figures import LIMITS, disc, person, with_rim, write_folds
+from tests.figures import LIMITS, disc, person, with_many_spots, with_rim, write_folds
 
 HEADERS = {"X-Personseg": "review"}
 STEMS = ["1", "2", "3", "4", "odd name & more"]
@@ -197,6 +197,15 @@ def test_the_automatic_repair_says_what_it_does(client: TestClient) -> None:
     assert marked[40, 20, 3] > 0 and tuple(marked[40, 20, :3]) == (255, 0, 255) and not marked[200, 120, 3]
 
 
+def test_the_automatic_repair_gives_what_the_road_would_undo(client: TestClient, categories: Path) -> None:
+    truth = person(0)[1]
+    write_mask(mended_path(categories, "1"), with_many_spots(truth))
+    repaired = client.get("/api/repair", params={"stem": "1"})
+    assert "spots removed" in repaired.headers["X-Steps"]
+    mask = np.asarray(Image.open(io.BytesIO(repaired.content))) > 127
+    np.testing.assert_array_equal(mask[:260], truth[:260])  # lower down the spots touch the person
+
+
 def test_a_faulty_file_is_told_of(data: Path, categories: Path, client: TestClient) -> None:
     categories.parent.mkdir(parents=True)
     categories.write_text("stem,category\n1,7\n")
@@ -352,6 +361,24 @@ def test_the_automatic_repair_is_a_beginning_and_before_and_after_are_shown(
     page.keyboard.press("Enter")
     wait_for_rows(categories, {"3": 2})
     assert not read_mask(mended_path(categories, "3"))[28:52, 8:32].any()
+
+
+def test_the_page_keeps_saying_what_the_automatic_repair_did(page: Any) -> None:
+    page.select_option("#filter-defect", "spots")
+    on_screen(page, "3")
+    page.click("#tab-mend")
+    page.click("#auto")
+    page.get_by_text("Automatic repair: spots removed (1,").wait_for()
+    page.wait_for_timeout(3000)  # longer than a passing message stays
+    assert page.is_hidden("#message") and page.is_visible("#repaired")
+    page.click("#mend-undo")
+    assert page.is_hidden("#repaired"), "it is undone"
+    page.select_option("#filter-defect", "")
+    page.fill("#filter-quality", "0")
+    page.click("#fit")
+    on_screen(page, "4")
+    page.click("#auto")
+    page.get_by_text("Automatic repair: nothing it can mend here").wait_for()
 
 
 def test_views_and_zoom(page: Any) -> None:

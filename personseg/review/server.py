@@ -19,7 +19,7 @@ from personseg.audit import AuditLimits, Case, inspect, read_case
 from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.images import Mask, read_image, read_mask
-from personseg.repair import repair
+from personseg.repair import mend
 from personseg.review.store import Conflict, ReviewStore
 from personseg.sheets import defect_areas
 
@@ -151,7 +151,9 @@ def make_app(
 
     @app.get("/api/repair")
     def repaired(stem: str) -> Response:
-        mended, steps = repair(case_of(checked(stem)), limits)
+        # What `filter` would undo is still a beginning for the brush.
+        case = case_of(checked(stem))
+        mended, steps = mend(case, inspect(case, limits), limits)
         response = _mask_png(mended)
         response.headers["X-Steps"] = "; ".join(steps)
         return response

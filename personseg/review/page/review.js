@@ -11,7 +11,7 @@ const VIEW_KEYS = { o: "overlay", c: "contour", p: "photo", k: "mask", d: "defec
 
 const state = {
   all: [], shown: [], at: 0, view: "overlay", undo: [], mending: false, loaded: new Map(), drawn: 0,
-  scale: 1, x: 0, y: 0, fitted: true, mask: null, strokes: [], cut: false, before: false, dirty: false, saving: Promise.resolve(true),
+  scale: 1, x: 0, y: 0, fitted: true, mask: null, strokes: [], cut: false, before: false, saving: Promise.resolve(true),
 };
 
 /* ---- talking to the server ---- */
@@ -200,9 +200,7 @@ function panel() {
 }
 
 function show() {
-  state.mask = null;
-  state.strokes = [];
-  state.dirty = false;
+  begin(null);
   panel();
   draw().then(loadAhead).catch((error) => tell(error.message, true));
   if (state.mending) startMending();
@@ -214,7 +212,8 @@ function go(step) {
   state.at = at;
   show();
 }
-const mayLeave = () => !state.dirty || confirm("The mended mask is not saved. Leave it?");
+const differs = (mask) => Boolean(mask?.some((value, i) => value !== state.given[i]));
+const mayLeave = () => !differs(state.mask) || confirm("The mended mask is not saved. Leave it?");
 
 /* ---- decisions ---- */
 function save(item, row, undoable = true) {
@@ -278,14 +277,22 @@ async function undo() {
 }
 
 /* ---- mending ---- */
+function begin(mask) {
+  state.given = mask;
+  state.mask = mask && mask.slice();
+  state.strokes = [];
+  $("repaired").textContent = "";
+}
+function keepStroke() { // and what the page says of the repair, which an undo takes back
+  state.strokes.push({ mask: state.mask.slice(), repaired: $("repaired").textContent });
+  if (state.strokes.length > 50) state.strokes.shift();
+}
 async function startMending() {
   const item = current();
   if (!item) return;
   const loaded = await load(item.stem);
   if (item !== current()) return;
-  state.mask = loaded.mask.slice();
-  state.strokes = [];
-  state.dirty = false;
+  begin(loaded.mask);
   draw();
 }
 function mend(on) {
@@ -311,14 +318,13 @@ function dab(x, y) {
 function stroke(from, to) {
   const steps = Math.max(1, Math.ceil(Math.hypot(to[0] - from[0], to[1] - from[1]) / Math.max(1, Number($("size").value) / 4)));
   for (let i = 1; i <= steps; i++) dab(from[0] + ((to[0] - from[0]) * i) / steps, from[1] + ((to[1] - from[1]) * i) / steps);
-  state.dirty = true;
   if (!state.scheduled) state.scheduled = requestAnimationFrame(() => { state.scheduled = 0; draw(); });
 }
 function undoStroke() {
   const before = state.strokes.pop();
   if (!before) return;
-  state.mask = before;
-  state.dirty = state.strokes.length > 0;
+  state.mask = before.mask;
+  $("repaired").textContent = before.repaired;
   draw();
 }
 async function automatic() {
@@ -326,12 +332,11 @@ async function automatic() {
   if (!item) return;
   tell("repairing …");
   const { image, steps } = await bitmap(`/api/repair?${q(item.stem)}`, { cache: "no-store" });
-  if (item !== current()) return;
-  if (!steps) { tell("the automatic repair finds nothing it can better"); return; }
-  state.strokes.push(state.mask);
-  state.mask = pixelsOf(image);
-  state.dirty = true;
-  tell(steps);
+  if (item !== current() || !state.mask) return;
+  const mask = pixelsOf(image), does = differs(mask);
+  if (does) { keepStroke(); state.mask = mask; }
+  $("message").hidden = true;
+  $("repaired").textContent = `Automatic repair: ${does ? steps : "nothing it can mend here"}`;
   draw();
 }
 async function saveMask() {
@@ -354,9 +359,10 @@ async function saveMask() {
 async function keptMask(item, mended) {
   item.mended = mended;
   state.loaded.delete(item.stem);
-  state.dirty = false;
   panel();
-  if (item === current()) await startMending();
+  if (item !== current()) return;
+  begin(state.mask); // not to be asked for while it loads
+  await startMending();
 }
 async function dropMended() {
   const item = current();
@@ -439,7 +445,7 @@ function wire() {
     viewport.setPointerCapture(event.pointerId);
     const paints = state.mending && state.mask && event.button === 0 && !event.shiftKey;
     held = { paints, last: at(event), x: event.clientX, y: event.clientY };
-    if (paints) { state.strokes.push(state.mask.slice()); if (state.strokes.length > 50) state.strokes.shift(); stroke(held.last, held.last); }
+    if (paints) { keepStroke(); stroke(held.last, held.last); }
   });
   viewport.addEventListener("pointermove", (event) => {
     if (!held) return;
@@ -478,7 +484,7 @@ function wire() {
     event.preventDefault();
   });
   document.addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "b") showBefore(false); });
-  addEventListener("beforeunload", (event) => { if (state.dirty) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => { if (differs(state.mask)) event.preventDefault(); });
 }
 
 async function start() {
