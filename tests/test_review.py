@@ -188,6 +188,15 @@ def test_a_mended_mask_is_shown_and_trained_on(client: TestClient, data: Path, c
     assert not mended_path(categories, "4").exists()
 
 
+def test_a_mask_with_no_pixel_changed_is_not_taken(client: TestClient, data: Path, categories: Path) -> None:
+    given, truth = read_mask(data / "jpg/masks/3.jpg"), person(2)[1]
+    for sent, status in ((given, 400), (truth, 200), (given, 400)):
+        answer = client.put("/api/mended", params={"stem": "3"}, content=png(sent), headers=HEADERS)
+        assert answer.status_code == status
+    assert "no pixel differs" in answer.json()["detail"]
+    np.testing.assert_array_equal(read_mask(mended_path(categories, "3")), truth)
+
+
 def test_the_automatic_repair_says_what_it_does(client: TestClient) -> None:
     repaired = client.get("/api/repair", params={"stem": "3"})
     assert "spots removed" in repaired.headers["X-Steps"]
@@ -369,6 +378,7 @@ def test_the_page_keeps_saying_what_the_automatic_repair_did(page: Any) -> None:
     page.click("#tab-mend")
     page.click("#auto")
     page.get_by_text("Automatic repair: spots removed (1,").wait_for()
+    assert page.is_enabled("#mend-save")
     page.wait_for_timeout(3000)  # longer than a passing message stays
     assert page.is_hidden("#message") and page.is_visible("#repaired")
     page.click("#mend-undo")
@@ -379,6 +389,25 @@ def test_the_page_keeps_saying_what_the_automatic_repair_did(page: Any) -> None:
     on_screen(page, "4")
     page.click("#auto")
     page.get_by_text("Automatic repair: nothing it can mend here").wait_for()
+    assert page.is_disabled("#mend-save")
+
+
+def test_only_a_changed_mask_can_be_saved(page: Any, categories: Path) -> None:
+    page.select_option("#filter-defect", "spots")
+    on_screen(page, "3")
+    page.click("#tab-mend")
+    box = page.locator("#canvas").bounding_box()
+    scale = box["height"] / 320
+    page.keyboard.press("x")  # cut away
+    page.mouse.click(box["x"] + 100 * scale, box["y"] + 5 * scale)  # where nobody is
+    page.keyboard.press("Enter")
+    page.get_by_text("no pixel is changed").wait_for()
+    assert page.is_disabled("#mend-save")
+    page.mouse.click(box["x"] + 20 * scale, box["y"] + 40 * scale)  # in the spot
+    page.wait_for_selector("#mend-save:enabled")
+    page.click("#mend-undo")
+    page.wait_for_selector("#mend-save:disabled")
+    assert not mended_path(categories, "3").exists() and not categories.exists()
 
 
 def test_views_and_zoom(page: Any) -> None:

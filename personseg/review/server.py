@@ -186,6 +186,8 @@ def make_app(
             raise
         except Exception:  # Pillow has many words for damage
             raise HTTPException(422, "not a PNG that can be read") from None
+        if np.array_equal(sent, read_mask(jpg / "masks" / f"{stem}.jpg")):  # it would only take the repair's place
+            raise HTTPException(400, "not saved: no pixel differs from the mask as it came")
         store.save_mended(stem, sent)
         return JSONResponse({"mended": True})
 

@@ -89,6 +89,7 @@ function contourOf(mask, width, height, paint) {
 
 async function draw() {
   const item = current(), ticket = ++state.drawn;
+  $("mend-save").disabled = !differs(state.mask);
   $("empty").hidden = Boolean(item);
   $("canvas").hidden = !item;
   if (!item) return;
@@ -341,7 +342,7 @@ async function automatic() {
 }
 async function saveMask() {
   const item = current();
-  if (!item || !state.mask) return;
+  if (!differs(state.mask)) { tell("nothing to save: no pixel is changed"); return; }
   const canvas = new OffscreenCanvas($("canvas").width, $("canvas").height), context = canvas.getContext("2d");
   const picture = context.createImageData(canvas.width, canvas.height);
   for (let i = 0; i < state.mask.length; i++) {
