@@ -278,6 +278,40 @@ def test_keys_sort_masks_and_take_decisions_back(page: Any, data: Path, categori
     on_screen(page, order[1])  # the first that is to do
 
 
+def test_ticks_and_notes_wait_for_a_category(page: Any, data: Path, categories: Path) -> None:
+    first, second = worst_first(data)[:2]
+    asked: list[str] = []
+
+    def leave(dialog: Any) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", leave)
+    page.reload()
+    on_screen(page, first)
+    assert not asked
+    page.check("#defects input[value=holes]")
+    page.fill("#note", "left ear ")
+    page.click("#next")
+    on_screen(page, second)
+    assert not page.is_checked("#defects input[value=holes]") and not page.input_value("#note")
+    page.select_option("#filter-state", "done")
+    page.select_option("#filter-state", "all")
+    on_screen(page, first)
+    assert page.is_checked("#defects input[value=holes]") and page.input_value("#note") == "left ear "
+    assert "wait for a category" in page.inner_text("#mask-title") and not categories.exists()
+    page.click("[data-category='3']")
+    wait_for_rows(categories, {first: 3})
+    assert (review := read_categories(categories, STEMS)[first]).defects == "holes" and review.note == "left ear"
+    page.click("#undo")
+    wait_for_rows(categories, {})
+    on_screen(page, first)
+    assert page.is_checked("#defects input[value=holes]"), "as it was before the decision"
+    page.reload()
+    on_screen(page, first)
+    assert asked == ["beforeunload"] and not page.is_checked("#defects input[value=holes]")
+
+
 def test_filters(page: Any, data: Path) -> None:
     page.select_option("#filter-defect", "spots")
     on_screen(page, "3")

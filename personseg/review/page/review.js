@@ -12,6 +12,7 @@ const VIEW_KEYS = { o: "overlay", c: "contour", p: "photo", k: "mask", d: "defec
 const state = {
   all: [], shown: [], at: 0, view: "overlay", undo: [], mending: false, loaded: new Map(), drawn: 0,
   scale: 1, x: 0, y: 0, fitted: true, mask: null, strokes: [], cut: false, before: false, saving: Promise.resolve(true),
+  pending: new Map(), // defects and note of masks without a category yet, by stem
 };
 
 /* ---- talking to the server ---- */
@@ -185,6 +186,7 @@ function panel() {
   const title = document.createElement("span"), small = document.createElement("small");
   title.textContent = `Mask ${item.stem}`;
   small.textContent = `score ${item.quality.toFixed(3)}${item.mended ? " · mended by hand" : ""}`;
+  if (undecided(item)) small.textContent += " · ticks and note wait for a category";
   $("mask-title").append(title, small);
   $("reasons").textContent = item.reasons || "no defect found";
   for (const [name, value] of Object.entries(item.measures)) {
@@ -193,9 +195,9 @@ function panel() {
     row.insertCell().textContent = name.replaceAll("_", " ");
     row.insertCell().textContent = Number(value.toPrecision(3));
   }
-  const ticked = item.row ? item.row.defects.split(";") : [];
+  const told = item.row || state.pending.get(item.stem), ticked = told ? told.defects.split(";") : [];
   for (const box of document.querySelectorAll("#defects input")) box.checked = ticked.includes(box.value);
-  $("note").value = item.row ? item.row.note : "";
+  $("note").value = told ? told.note : "";
   $("undo").disabled = !state.undo.length;
   $("clear").disabled = !item.row;
 }
@@ -249,9 +251,10 @@ async function put(item, row, expected) {
   }
   return true;
 }
+const undecided = (item) => !item.row && state.pending.has(item.stem);
+const ticks = () => [...document.querySelectorAll("#defects input:checked")].map((box) => box.value).join(";");
 function rowNow(category) {
-  const defects = [...document.querySelectorAll("#defects input:checked")].map((box) => box.value).join(";");
-  return { category, defects, reviewer: $("reviewer").value.trim(), note: $("note").value.trim() };
+  return { category, defects: ticks(), reviewer: $("reviewer").value.trim(), note: $("note").value.trim() };
 }
 async function decide(category) {
   const item = current();
@@ -266,6 +269,18 @@ async function decide(category) {
 async function details() {
   const item = current();
   if (item?.row) await save(item, rowNow(item.row.category));
+  else if (item) pend(item);
+}
+function pend(item) { // kept after a decision too: undone, it leaves them as they were
+  const defects = ticks(), note = $("note").value;
+  if (defects || note.trim()) state.pending.set(item.stem, { defects, note });
+  else state.pending.delete(item.stem);
+  panel();
+}
+function clearRow() {
+  const item = current();
+  state.pending.delete(item.stem);
+  return save(item, null);
 }
 async function undo() {
   const last = state.undo.pop();
@@ -412,10 +427,11 @@ function wire() {
     $(id).addEventListener("change", () => refilter(current()?.stem));
   }
   $("note").addEventListener("change", details);
+  $("note").addEventListener("input", () => { if (current() && !current().row) pend(current()); });
   try { $("reviewer").value = localStorage.getItem("reviewer") || ""; } catch { /* private window */ }
   $("reviewer").addEventListener("change", () => { try { localStorage.setItem("reviewer", $("reviewer").value); } catch { /* same */ } });
   $("undo").addEventListener("click", undo);
-  $("clear").addEventListener("click", () => save(current(), null));
+  $("clear").addEventListener("click", clearRow);
   $("previous").addEventListener("click", () => go(-1));
   $("next").addEventListener("click", () => go(1));
   $("zoom-in").addEventListener("click", () => zoom(1.4));
@@ -485,7 +501,9 @@ function wire() {
     event.preventDefault();
   });
   document.addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "b") showBefore(false); });
-  addEventListener("beforeunload", (event) => { if (differs(state.mask)) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => {
+    if (differs(state.mask) || state.all.some(undecided)) event.preventDefault();
+  });
 }
 
 async function start() {
