@@ -459,6 +459,16 @@ def test_views_and_zoom(page: Any) -> None:
     assert page.inner_text("#zoom") == fitted
 
 
+@pytest.mark.parametrize("width", [320, 390, 801])
+def test_narrow_pages_do_not_overflow(width: int, page: Any) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    for tab in ("#tab-sort", "#tab-mend"):
+        page.click(tab)
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        rights = page.evaluate("[...document.querySelectorAll('button')].map(b => b.getBoundingClientRect().right)")
+        assert max(rights) <= width
+
+
 def test_the_next_mask_is_there_at_once(page: Any, data: Path) -> None:
     order = worst_first(data)
     page.wait_for_timeout(500)  # as a person looks at the first one
