@@ -176,6 +176,31 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
     return front
 
 
+def _name_above(figure: Figure, axes: Axes, front: Sequence[Point]) -> None:
+    """Name the points of a front over the axes, each with a line down to it; above a front nothing else lies.
+
+    A name that would run into one on its right is put a row higher, so no line crosses a name either.
+    """
+    from matplotlib.text import Text
+    from matplotlib.transforms import offset_copy
+
+    def above(row: int) -> Any:
+        return offset_copy(axes.get_xaxis_transform(), figure, y=3 + 13 * row, units="points")
+
+    line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.7, "relpos": (0, 0), "shrinkA": 0, "shrinkB": 5}
+    names = [
+        axes.annotate(p.name, (p.ms, p.iou), xytext=(p.ms, 1), textcoords=above(0), fontsize=10, arrowprops=line)
+        for p in front
+    ]
+    figure.draw_without_rendering()  # lays the axes out
+    boxes = [Text.get_window_extent(name) for name in names]  # without their lines
+    rows: list[int] = []  # of the names from the last to this one, last first
+    for index in range(len(names) - 1, -1, -1):
+        hit = [row for row, box in zip(rows, boxes[:index:-1], strict=True) if box.x0 < boxes[index].x1 + 6]
+        rows.append(max(hit) + 1 if hit else 0)
+        names[index].anncoords = above(rows[-1])
+
+
 def latency_against_iou(points: Sequence[Point], ylabel: str) -> str:
     """Each point at its median ms (x) and IoU (y); those of the Pareto front are joined and named."""
     front = pareto_front(points)
@@ -190,13 +215,13 @@ def latency_against_iou(points: Sequence[Point], ylabel: str) -> str:
         x, y = [point.ms for point in ends], [point.iou for point in ends]
         axes.plot(x, y, color=FIRST, drawstyle="steps-post", alpha=0.45)
         axes.plot(x[:-1], y[:-1], "o", color=FIRST, markersize=8, label="front: nothing is quicker and as good")
-        for point in front:  # above the line nothing else lies
-            axes.annotate(point.name, (point.ms, point.iou), xytext=(4, 8), textcoords="offset points", fontsize=10)
         axes.set(xlabel="ms per photo, batch 1", ylabel=ylabel)
         if high > 8 * low:
             _logarithmic(axes)
         axes.margins(x=0.12, y=0.2)
         bottom, top = axes.get_ylim()
-        axes.set_ylim(min(bottom, top - LEAST_SPAN), top)
+        span = max(top - bottom, LEAST_SPAN)
+        axes.set_ylim(top - span, top + span / 10)
+        _name_above(figure, axes, front)
         figure.legend(loc="outside upper right", ncols=2, fontsize=10)
         return _svg(figure, f"{ylabel} against median latency in milliseconds, with the Pareto front")

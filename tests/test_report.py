@@ -133,6 +133,14 @@ def test_the_front_leaves_out_what_is_slower_and_no_better() -> None:
     assert all(f">{name}<" in drawing for name in ("quick", "middle", "best")) and ">worse<" not in drawing
 
 
+def test_names_of_close_points_do_not_overprint_each_other() -> None:
+    points = [charts.Point(f"OpenVINO {ms}", ms, 0.9 + ms / 1000) for ms in (4.8, 5.0, 7.6, 27.0)]
+    drawing = charts.latency_against_iou(points, "test IoU")
+    heights = [re.search(rf' y="([\d.]+)"[^>]*>{point.name}<', drawing) for point in points]
+    first, second, third, last = (float(height[1]) for height in heights if height)
+    assert first < second - 10 < third - 20 and last == third
+
+
 def test_runtimes_on_the_front_stand_in_both_reports(project: Path, tmp_path: Path) -> None:
     html, markdown = rendered(project, tmp_path)
     assert "as good as: OpenVINO int8 (6.01 ms, 0.9573)." in markdown
