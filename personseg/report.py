@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,18 @@ from personseg.results import SPLITS, Results, backend_title
 TEMPLATES = Path(__file__).parent / "templates"
 MISSING = "–"
 CATEGORY_MEANINGS = {"1": "acceptable", "2": "quickly fixable", "3": "long to fix, left out"}
-FACT_KEYS = ("engine", "facts", "build")  # where a benchmark file keeps what is known of an engine that did not run
+NETWORKS = {"concat_unet": "Unet, the outputs of all decoder levels joined", "report_unet": "the report's Unet"}
+ENCODERS = {f"tu-tf_efficientnet_lite{size}": f"EfficientNet-Lite{size}" for size in range(5)}
+ENVIRONMENT_NAMES = {
+    "gpu": "GPU",
+    "gpu.name": "GPU",
+    "gpu.driver": "GPU driver",
+    "gpu.compute_capability": "GPU compute capability",
+    "cpu": "CPU",
+    "cores": "CPU cores",
+    "instruction_sets": "CPU instruction sets",
+    "python": "Python",
+}
 
 
 @dataclass(frozen=True)
@@ -61,43 +73,32 @@ def percent(share: Any, digits: int = 1) -> str:
     return MISSING if share is None else f"{number(share * 100, digits)} %"
 
 
-def fact(key: str, value: Any) -> str:
-    """Put one engine fact into words: `engine_bytes: 98700000` becomes `engine 98.7 MB`."""
-    words = key.replace("_", " ").replace(".", " ")
-    if key.endswith("bytes") and isinstance(value, int | float):
-        return f"{words.removesuffix('bytes').strip()} {significant(value / 1e6)} MB"
-    if key.endswith("_s") and isinstance(value, int | float):
-        return f"{words.removesuffix(' s')} {significant(value)} s"
-    return f"{words} {_listed(value)}"
+def engine(label: str, facts: Mapping[str, Any]) -> str:
+    """Put what is known of an engine that did not run into words; `label` is its key in the benchmark file."""
+    name = "TensorRT RTX" if label.startswith("tensorrt_rtx") else "TensorRT"
+    if "not_built" in facts:
+        return f"{name} engine: not built, {facts['not_built']}"
+    size, seconds = significant(facts["size_bytes"] / 1e6), significant(facts["build_s"])
+    return f"{name} engine for {_listed(facts['targets'])}: {size} MB, built in {seconds} s"
 
 
-def _facts(backend: str, row: Mapping[str, Any], export: Mapping[str, Any]) -> list[str]:
-    exported = export.get("backends", export).get(backend, {})
-    found: dict[str, Any] = dict(exported) if isinstance(exported, Mapping) else {}
-    for key in FACT_KEYS:
-        value = row.get(key)
-        found |= value if isinstance(value, Mapping) else {key: value} if value is not None else {}
-    return [fact(key, value) for key, value in results.flatten(found).items() if value not in (None, "")]
-
-
-def _timing_row(backend: str, row: Mapping[str, Any], export: Mapping[str, Any], fastest: str | None) -> dict[str, Any]:
+def _timing_row(backend: str, row: Mapping[str, Any], fastest: str | None) -> dict[str, Any]:
     title = backend_title(backend)
     if row["status"] != "measured":
-        facts = _facts(backend, row, export)
-        return {"title": title, "reason": row.get("reason", "no reason given"), "facts": facts}
+        engines = dict.fromkeys(engine(label, facts) for label, facts in row.get("engine", {}).items())
+        return {"title": title, "reason": row.get("reason", "no reason given"), "engines": list(engines)}
     warnings = row.get("warnings", row.get("warning")) or []
     return {
         "title": title,
         "reason": None,
         "fastest": backend == fastest,
-        "cells": [
+        "iou": number(row.get("test_iou")),
+        "times": [
             *(milliseconds(row.get(f"{name}_s")) for name in ("mean", "std", "p50", "p95", "p99")),
             significant(row.get("images_per_s")),
             milliseconds(row.get("end_to_end_p50_s")),
-            number(row.get("test_iou")),
-            significant(row.get("max_logit_diff"), 2),
-            percent(row.get("mask_disagreement"), 3),
         ],
+        "differences": [significant(row.get("max_logit_diff"), 2), percent(row.get("mask_disagreement"), 3)],
         "device": row.get("device", MISSING),
         "warnings": [warnings] if isinstance(warnings, str) else list(warnings),
     }
@@ -109,7 +110,7 @@ def _timing(found: Results) -> dict[str, Any]:
         (name, number(mean * 1e3, 2), number(std * 1e3, 2), significant(1 / mean))
         for name, (mean, std) in results.ORIGINAL_TIMINGS_S.items()
     ]
-    rows = [_timing_row(name, row, found.export, fastest) for name, row in found.benchmark.items()]
+    rows = [_timing_row(name, row, fastest) for name, row in found.benchmark.items()]
     summary: dict[str, Any] = {"fastest": None, "speedup": None}
     if fastest is not None:
         best = found.measured[fastest]
@@ -126,6 +127,7 @@ def _timing(found: Results) -> dict[str, Any]:
         "rows": rows,
         "original_device": results.ORIGINAL_DEVICE,
         "unavailable": sum(row["reason"] is not None for row in rows),
+        "engines": any(row.get("engines") for row in rows),
         **summary,
     }
 
@@ -168,23 +170,28 @@ def _accuracy(found: Results) -> dict[str, Any]:
         "threshold": f"{iou['threshold']:g}",
         "min_object": processing.get("min_object", 0),
         "min_hole": processing.get("min_hole", 0),
+        "test": number(test),
         "test_above": test is not None and test > results.ORIGINAL_IOU["test"],
     }
 
 
 def _masks(found: Results, options: Options) -> dict[str, Any]:
-    counts, category = found.mask_counts, found.mask_counts["category"]
-    rows = [
-        (f"category {key}: {CATEGORY_MEANINGS[key]}", category.get(key, 0), results.ORIGINAL_CATEGORIES[key])
-        for key in ("1", "2", "3")
+    counts, undone = found.mask_counts, found.mask_counts.get("repair_undone", 0)
+    # filter counts a mask whose repair was undone as 3; the report's 407 are all that was sorted into 2.
+    category = Counter(counts["category"]) + Counter({"2": undone}) - Counter({"3": undone})
+    original, repaired = results.ORIGINAL_CATEGORIES, counts["repaired"]
+    rows = [(f"category {key}: {meaning}", category[key], original[key]) for key, meaning in CATEGORY_MEANINGS.items()]
+    rows[2:2] = [
+        ("of category 2, repaired", repaired, results.ORIGINAL_REPAIRED),
+        ("of category 2, not repaired, left out", category["2"] - repaired, original["2"] - results.ORIGINAL_REPAIRED),
     ]
-    rows.insert(2, ("of category 2, repaired", counts["repaired"], results.ORIGINAL_REPAIRED))
     rows.append(("kept for training and scoring", counts["kept"], results.ORIGINAL_KEPT))
     worst = found.scores.sort_values(["quality", "stem"], kind="stable").head(options.worst)
     return {
         "rows": rows,
         "kept": counts["kept"],
-        "repaired": counts["repaired"],
+        "repaired": repaired,
+        "undone": undone,
         "reviewed": counts.get("reviewed"),
         "defects": results.defect_counts(found.scores),
         "agreement": _agreement(found.audit.get("reviewed_against_suggested")),
@@ -234,13 +241,18 @@ def _share(value: float | None, digits: int = 2) -> str:
 def _training(found: Results) -> list[tuple[str, str]]:
     architecture = found.config.get("architecture", {})
     return [
-        ("network", str(architecture.get("name", MISSING))),
-        ("encoder", str(architecture.get("encoder", MISSING))),
+        ("network", _named(NETWORKS, str(architecture.get("name", MISSING)))),
+        ("encoder", _named(ENCODERS, str(architecture.get("encoder", MISSING)))),
         ("parameters", f"{found.train['parameters']:,}"),
-        ("input", " × ".join(str(side) for side in found.config.get("input_size", [])) + " (height × width)"),
+        ("photos are fitted to", " × ".join(str(side) for side in found.config["input_size"]) + " px, height × width"),
         ("epochs", f"{found.train['epochs']}, weights of epoch {found.train['best_epoch']} kept"),
         ("best val IoU while training", number(found.train["best_val_iou"])),
     ]
+
+
+def _named(names: Mapping[str, str], key: str) -> str:
+    """Name what `key` stands for, and the key, as params.yaml is to hold it."""
+    return f"{names[key]} ({key})" if key in names else key
 
 
 def _inline_jpeg(path: Path) -> str:
@@ -324,7 +336,11 @@ def _charts(found: Results, ablation: pd.DataFrame | None) -> dict[str, Markup]:
 
 def _environment(found: Results) -> list[tuple[str, str]]:
     flat = results.flatten(found.environment)
-    return [(key.removeprefix("versions."), _listed(value)) for key, value in flat.items() if value not in (None, "")]
+    return [
+        (ENVIRONMENT_NAMES.get(key, key.removeprefix("versions.")), _listed(value))
+        for key, value in flat.items()
+        if value not in (None, "")
+    ]
 
 
 def _listed(value: Any) -> str:
@@ -361,6 +377,7 @@ def _ablation(table: pd.DataFrame | None) -> dict[str, Any] | None:
 def content(found: Results, options: Options, photos: bool, ablation: pd.DataFrame | None = None) -> dict[str, Any]:
     """Everything both templates show, formatted; charts and pictures as markup and data URIs."""
     split = [(name, found.split[name], results.ORIGINAL_SPLIT[name]) for name in SPLITS]
+    encoder = found.config.get("architecture", {}).get("encoder", "unknown encoder")
     return {
         "options": options,
         "photos": photos,
@@ -373,7 +390,7 @@ def content(found: Results, options: Options, photos: bool, ablation: pd.DataFra
         "ablation": _ablation(ablation),
         "fronts": {"runtimes": _front(runtime_points(found)), "variants": _front(variant_points(ablation))},
         "training": _training(found),
-        "encoder": found.config.get("architecture", {}).get("encoder", "unknown encoder"),
+        "encoder": ENCODERS.get(encoder, encoder),
         "environment": _environment(found),
     }
 

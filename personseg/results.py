@@ -57,7 +57,6 @@ class Results:
     scores: pd.DataFrame  # one row per audited mask
     rejected: int
     benchmark: Mapping[str, Mapping[str, Any]]  # by backend, in the order asked for
-    export: Mapping[str, Any]
     environment: Mapping[str, Any]
 
     @property
@@ -102,7 +101,7 @@ def read_results(root: str | Path, backends: Sequence[str]) -> Results:
     """Read the results under `root` (the project's folder).
 
     `backends` are the rows of the timing table, in order. UserError if a file that every run writes is
-    missing or damaged; audit.json, rejected.csv, export.json, env.json and the benchmark files may be missing.
+    missing or damaged; audit.json, rejected.csv, env.json and the benchmark files may be missing.
     """
     root = Path(root)
     metrics, rejected = root / "metrics", root / "data/jpg/rejected.csv"
@@ -119,7 +118,6 @@ def read_results(root: str | Path, backends: Sequence[str]) -> Results:
         scores=read_table(root / "data/audit/scores.csv"),
         rejected=len(read_table(rejected)) if rejected.exists() else 0,
         benchmark={name: _benchmark(metrics / "benchmark", name) for name in backends},
-        export=_optional_json(metrics / "export.json"),
         environment=_optional_json(root / "data/env.json"),
     )
 

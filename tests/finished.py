@@ -77,7 +77,7 @@ def write_finished(root: Path) -> Path:
     _csv(root / "data/audit/scores.csv", _scores(count, rng))
     _picture(root / "data/audit/sheets/sheet_001.jpg", 1, (300, 600))
     _csv(root / "data/clean/manifest.csv", pd.DataFrame({"stem": stems[:kept], "category": 1, "kept": 1}))
-    counts = {"category": {"1": 90, "2": 41, "3": 29}, "repaired": 30, "kept": kept, "reviewed": 12}
+    counts = {"category": {"1": 79, "2": 41, "3": 40}, "repaired": 41, "repair_undone": 7, "kept": kept, "reviewed": 12}
     _json(root / "metrics/filter.json", counts)
     planted = {
         "spots": {"precision": 0.975, "recall": 0.9, "planted": 40, "found": 36, "findings": 40, "right": 39},
@@ -143,7 +143,7 @@ def write_finished(root: Path) -> Path:
     unavailable = {
         "status": "unavailable",
         "reason": "no NVIDIA GPU: the engine was built, not run",
-        "engine": {"engine_bytes": 9_870_000, "build_s": 0.61, "targets": ["SM75", "SM80"]},
+        "engine": {"tensorrt_rtx": {"size_bytes": 9_870_000, "build_s": 0.61, "targets": ["SM80 and later"]}},
     }
     _json(root / "metrics/benchmark/tensorrt_fp16.json", unavailable)
     _json(root / "metrics/export.json", {"onnx": {"bytes": 12_000_000}})

@@ -15,7 +15,7 @@ from personseg.errors import UserError
 from personseg.report import (
     Options,
     chosen_overlays,
-    fact,
+    engine,
     milliseconds,
     number,
     render,
@@ -168,13 +168,33 @@ def test_both_files_hold_both_tables(project: Path, tmp_path: Path) -> None:
 def test_a_backend_that_did_not_run_has_its_reason_and_the_engine_facts(project: Path, tmp_path: Path) -> None:
     for text in rendered(project, tmp_path):
         assert "no NVIDIA GPU: the engine was built, not run" in text
-        assert "engine 9.87 MB, build 0.610 s, targets SM75, SM80" in text
+        assert "TensorRT RTX engine for SM80 and later: 9.87 MB, built in 0.610 s" in text
 
 
 def test_a_backend_without_a_file_is_said_to_be_missing(project: Path, tmp_path: Path) -> None:
     found = read_results(project, [*BACKENDS, "tensorrt_int8"])
     render(found, OPTIONS, tmp_path / "a.html", tmp_path / "a.md")
     assert "TensorRT int8 | not run yet; `dvc repro benchmark@tensorrt_int8`" in (tmp_path / "a.md").read_text()
+
+
+def test_the_card_rounds_as_the_tables_do(tmp_path: Path) -> None:
+    root = write_finished(tmp_path / "project")
+    scores = json.loads((root / "metrics/iou.json").read_text())
+    scores["test"]["iou"] = 0.96839
+    (root / "metrics/iou.json").write_text(json.dumps(scores))
+    html, _ = rendered(root, tmp_path)
+    assert '<span class="value">0.9684</span>' in html
+
+
+def test_masks_whose_repair_was_undone_count_as_category_2(project: Path, tmp_path: Path) -> None:
+    html, markdown = rendered(project, tmp_path)  # filter counts 41 in 2 and 40 in 3 once 7 repairs were undone
+    assert "| category 2: quickly fixable | 48 | 407 |\n| of category 2, repaired | 41 | 289 |" in markdown
+    assert "| of category 2, not repaired, left out | 7 | 118 |\n| category 3: long to fix, left out | 33 |" in markdown
+    assert "7 repairs were undone" in html and "7 repairs were undone" in markdown
+
+
+def test_pictures_are_there_before_the_page_is_scrolled(project: Path, tmp_path: Path) -> None:
+    assert 'loading="lazy"' not in rendered(project, tmp_path)[0]
 
 
 def test_without_any_measurement_the_page_still_comes(project: Path, tmp_path: Path) -> None:
@@ -223,7 +243,7 @@ def test_missing_pictures_and_optional_files_do_no_harm(tmp_path: Path) -> None:
     root = write_finished(tmp_path / "project")
     for path in [*root.glob("data/evaluation/overlays/*"), *root.glob("data/audit/sheets/*")]:
         path.unlink()
-    for name in ("data/env.json", "metrics/export.json", "data/jpg/rejected.csv"):
+    for name in ("data/env.json", "data/jpg/rejected.csv"):
         (root / name).unlink()
     html, _ = rendered(root, tmp_path)
     assert "data:image" not in html and "rejected.csv" not in html
@@ -270,9 +290,7 @@ def test_overlays_are_half_the_worst_and_half_a_spread(project: Path) -> None:
         (significant(1234.5), "1230"),
         (significant(0.0012345), "0.00123"),
         (milliseconds(0.00601), "6.01"),
-        (fact("engine_bytes", 98_700_000), "engine 98.7 MB"),
-        (fact("build_s", 0.61), "build 0.610 s"),
-        (fact("precision", "fp16"), "precision fp16"),
+        (engine("tensorrt", {"not_built": "no GPU"}), "TensorRT engine: not built, no GPU"),
     ],
 )
 def test_formatting(text: str, expected: str) -> None:
