@@ -12,25 +12,27 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import cv2
 import gradio as gr
 import numpy as np
+from gradio.data_classes import ImageData
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from personseg.benchmark import Protocol, repeat, time_runs
+from personseg.benchmark import Protocol, repeat
 from personseg.cutouts import compose, cut
 from personseg.errors import UserError
 from personseg.geometry import letterbox
 from personseg.images import RGB, Mask, write_image, write_mask
 from personseg.memory import return_freed_memory
 from personseg.model_config import read_config
+from personseg.runtimes import Runtime
 from personseg.sample.photo import draw_pair
 from personseg.segmenter import BLUR, Segmenter, cores, read_photo, runtimes_here
 
@@ -46,7 +48,10 @@ TRANSPARENT, BLURRED, COLOUR, PICTURE = "transparent", "blurred", "a colour", "a
 BUTTONS: list[Any] = ["fullscreen"]  # what is shown is shrunk; the downloads are below it
 UNREADY = gr.update(value=None, interactive=False)  # of a download
 FONTS = ["system-ui", "sans-serif"]  # none from the net
+LARGE, CHECKERED = ["large"], ["large", "checkered"]
 CSS = """
+.large .image-frame {width: 100%}
+.large .image-frame img {object-fit: contain}
 .checkered img {background: repeating-conic-gradient(#ccc 0 25%, #fff 0 50%) 0 / 20px 20px}
 footer {display: none !important}
 """
@@ -62,10 +67,14 @@ class Wish:
     picture: str | None
     matting: bool
 
+    def waits(self) -> bool:
+        """Whether a picture is to go behind that was not given yet."""
+        return self.behind == PICTURE and self.picture is None
+
 
 @dataclass(frozen=True)
 class Found:
-    """A photo (uint8 RGB HxWx3), its mask (bool HxW), and what that took: the network alone, and photo to mask."""
+    """A photo (uint8 RGB HxWx3), its mask (bool HxW), and the time from one to the other, the network's part apart."""
 
     image: RGB
     mask: Mask
@@ -99,12 +108,10 @@ class Demo:
         return paths
 
     def _find(self, photo: str, runtime: str) -> Found:
-        image, segmenter = read_photo(photo), self.segmenters[runtime]
+        image, segmenter = read_upload(photo), self.segmenters[runtime]
         with self.busy:
-            network_ms = time_network(segmenter, image, 1)
-            start = time.perf_counter()
-            mask = segmenter.predict(image).mask
-        return Found(image, mask, network_ms, 1000 * (time.perf_counter() - start))
+            segmenter.runtime.infer(letterbox(image, segmenter.config.input_size)[0][None])  # warms it up
+            return find_timed(segmenter, image)
 
     def segment(self, photo: str | None, wish: Wish) -> tuple[Any, ...]:
         """What the page shows of a photo: result, before and after, mask, a line of figures."""
@@ -120,6 +127,8 @@ class Demo:
             f"{wish.runtime}: network {found.network_ms:.1f} ms, photo to mask {found.mask_ms:.1f} ms, "
             f"cutting out {cut_ms:.0f} ms."
         )
+        if wish.waits():
+            line += "\n\nNo picture to put behind yet: drop one."
         mask = preview(np.where(found.mask, 255, 0).astype(np.uint8))
         return shown, (preview(found.image), on_white(shown)), mask, line
 
@@ -144,31 +153,31 @@ class Demo:
         return result, drawn
 
     def time_all(self, photo: str | None) -> list[list[Any]]:
-        """One row per runtime: name, median ms of the network and of photo to mask."""
+        """One row per runtime: name, median ms of photo to mask, and of the network's part in the same runs."""
         if photo is None:
             raise UserError("no photo yet: drop one, or choose an example")
-        image = read_photo(photo)
+        image = read_upload(photo)
+        protocol = Protocol(TIMED_RUNS, warmup_runs=1, warmup_s=0, max_seconds=math.inf, threads=cores())
         rows: list[list[Any]] = []
         for name, segmenter in gr.Progress().tqdm(list(self.segmenters.items()), desc="runtimes"):
             with self.busy:
-                medians = [time_network(segmenter, image, TIMED_RUNS), time_photo(segmenter, image, TIMED_RUNS)]
-            rows.append([name, *(round(value, 2) for value in medians)])
+                runs = repeat(partial(find_timed, segmenter, image), protocol, time.perf_counter)
+            medians = [np.median([getattr(run, part) for run in runs]) for part in ("network_ms", "mask_ms")]
+            rows.append([name, *(round(float(value), 2) for value in medians)])
         return sorted(rows, key=lambda row: float(row[1]))
 
 
 def cut_out(image: RGB, mask: Mask, wish: Wish) -> NDArray[np.uint8]:
-    """The person as wished: uint8 RGBA, or RGB on something else; UserError if no picture is chosen."""
-    if wish.behind == TRANSPARENT:
-        return cut(image, mask, wish.matting)
+    """The person as wished: uint8 RGBA, also while the picture to go behind is awaited; RGB on something else."""
     background: RGB | str
     if wish.behind == BLURRED:
         background = BLUR
     elif wish.behind == COLOUR:
         background = np.array([[read_colour(wish.colour)]], np.uint8)
-    elif wish.picture is None:
-        raise UserError("no picture yet to put behind: drop one")
+    elif wish.behind == PICTURE and wish.picture is not None:
+        background = read_upload(wish.picture)
     else:
-        background = read_photo(wish.picture)
+        return cut(image, mask, wish.matting)
     return compose(image, mask, background, wish.matting)
 
 
@@ -196,25 +205,41 @@ def preview(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _protocol(runs: int) -> Protocol:
-    return Protocol(runs, warmup_runs=1, warmup_s=0, max_seconds=math.inf, threads=cores())
+class Clocked:
+    """A loaded runtime that adds up the seconds of its network; a photo may be looked at more than once."""
 
+    def __init__(self, loaded: Runtime) -> None:
+        self.loaded = loaded
+        self.seconds = 0.0
 
-def time_network(segmenter: Segmenter, image: RGB, runs: int) -> float:
-    """Median ms of the network alone on a photo (uint8 RGB HxWx3)."""
-    small = letterbox(image, segmenter.config.input_size)[0][None]
-    return 1000 * float(time_runs(segmenter.runtime, small, _protocol(runs))["seconds"].median())
-
-
-def time_photo(segmenter: Segmenter, image: RGB, runs: int) -> float:
-    """Median ms from a decoded photo to the finished mask."""
-
-    def step() -> float:
+    def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As the runtime's own."""
         start = time.perf_counter()
-        segmenter.predict(image)
-        return time.perf_counter() - start
+        logits = self.loaded.infer(images)
+        self.seconds += time.perf_counter() - start
+        return logits
 
-    return 1000 * float(np.median(repeat(step, _protocol(runs), time.perf_counter)))
+
+def find_timed(segmenter: Segmenter, image: RGB) -> Found:
+    """Find the person on a decoded photo (uint8 RGB HxWx3); both times are of this one run."""
+    clock = Clocked(segmenter.runtime)
+    clocked = Segmenter(segmenter.config, cast(Runtime, clock), segmenter.runtime_name, {})
+    start = time.perf_counter()
+    mask = clocked.predict(image).mask
+    return Found(image, mask, 1000 * clock.seconds, 1000 * (time.perf_counter() - start))
+
+
+def read_upload(path: str) -> RGB:
+    """Read a photo that was sent; a UserError names it as the user does, without the folder it lies in here."""
+    try:
+        return read_photo(path)
+    except UserError as error:
+        raise UserError(str(error).replace(path, Path(path).name)) from None
+
+
+def as_sent(payload: ImageData | None) -> str | None:
+    """The path of an upload as it came: Gradio's own look at it ends in a traceback where it is no photo."""
+    return None if payload is None else payload.path
 
 
 def make_page(demo: Demo) -> gr.Blocks:
@@ -240,18 +265,18 @@ def make_page(demo: Demo) -> gr.Blocks:
                 choices = [TRANSPARENT, BLURRED, COLOUR, PICTURE]
                 behind = gr.Radio(choices, value=TRANSPARENT, label="Background")
                 colour = gr.ColorPicker("#20a0ff", label="Colour", visible=False)
-                picture = gr.Image(type="filepath", sources=["upload"], label="Picture", visible=False, height=200)
+                # The column is what is shown and hidden: Gradio makes a component anew to change it.
+                with gr.Column(visible=False) as behind_it:
+                    picture = gr.Image(type="filepath", sources=["upload"], label="Picture", height=200)
                 matting = gr.Checkbox(label="Soft hair (matting, slower)")
                 runtime = gr.Dropdown(list(demo.segmenters), value=demo.preferred, label="Runtime")
             with gr.Column(scale=3, min_width=320):
                 with gr.Tab("Result"):
-                    result = gr.Image(
-                        label="Result", format="png", buttons=BUTTONS, elem_classes="checkered", height=520
-                    )
+                    result = gr.Image(label="Result", format="png", buttons=BUTTONS, elem_classes=CHECKERED, height=520)
                 with gr.Tab("Before and after"):
                     slider = gr.ImageSlider(label="Before and after", max_height=520)
                 with gr.Tab("Mask"):
-                    mask = gr.Image(label="Mask", format="png", buttons=BUTTONS, height=520)
+                    mask = gr.Image(label="Mask", format="png", buttons=BUTTONS, elem_classes=LARGE, height=520)
                 line = gr.Markdown()
                 with gr.Row():
                     result_file = gr.DownloadButton("Download result", interactive=False)
@@ -259,6 +284,8 @@ def make_page(demo: Demo) -> gr.Blocks:
                 with gr.Accordion("Every runtime on this photo", open=False):
                     clock = gr.Button("Time them")
                     table = gr.Dataframe(headers=["runtime", "network, ms", "photo to mask, ms"], interactive=False)
+        for upload in (photo, picture):
+            upload.preprocess = as_sent  # type: ignore[method-assign]
         wishes: list[Any] = [runtime, behind, colour, picture, matting]
         outputs, downloads = [result, slider, mask, line], [result_file, mask_file]
         quick: dict[str, Any] = {"api_visibility": "private", "queue": False}
@@ -284,9 +311,13 @@ def make_page(demo: Demo) -> gr.Blocks:
                 **hidden,
             )
         behind.change(
-            lambda kind: (gr.update(visible=kind == COLOUR), gr.update(visible=kind == PICTURE)),
+            lambda kind: (
+                gr.update(visible=kind == COLOUR),
+                gr.update(visible=kind == PICTURE),
+                gr.update(elem_classes=CHECKERED if kind == TRANSPARENT else LARGE),
+            ),
             behind,
-            [colour, picture],
+            [colour, behind_it, result],
             **quick,
         )
         clock.click(told(demo.time_all), photo, table, **hidden)
