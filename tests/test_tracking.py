@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,24 @@ def test_a_run_holds_everything(project: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(list((stored / "predictions").iterdir())) == tracking.OVERLAYS
     timing = json.loads((stored / "tables/timing.json").read_text())
     assert len(timing["data"]) == len(BACKENDS)
-    assert json.loads((stored / "tables/iou.json").read_text())["columns"][0] == "split"
+    row = dict(zip(timing["columns"], timing["data"][BACKENDS.index("openvino_int8")], strict=True))
+    assert row["p50_ms"] == pytest.approx(metrics["benchmark/p50_ms_openvino_int8"]) and "p50_s" not in row
+    iou = json.loads((stored / "tables/iou.json").read_text())
+    assert iou["columns"][:4] == ["split", "iou", "iou_ci95_low", "iou_ci95_high"]
+    assert ["test", 0.9573, 0.9511, 0.9633] in [row[:4] for row in iou["data"]]
+
+
+def test_the_experiment_says_what_it_is_unless_its_user_does(project: Path) -> None:
+    note = "mlflow.note.content"
+    with tracking._client(project) as client:
+        experiment_id = client.create_experiment("personseg", artifact_location=str(project / "mlruns"))
+        client.set_experiment_tag(experiment_id, note, "mine")
+    track(project, PARAMS, BACKENDS, INFO)
+    track(project, PARAMS, BACKENDS, replace(INFO, experiment="another"))
+    with tracking._client(project) as client:
+        tags = [client.get_experiment_by_name(name).tags for name in ("personseg", "another")]
+    assert [found["mlflow.experimentKind"] for found in tags] == ["custom_model_development"] * 2
+    assert tags[0][note] == "mine" and "Compare" in tags[1][note]
 
 
 @pytest.mark.parametrize("step", ["_log_metrics", "_log_files", "_description"])
