@@ -89,6 +89,15 @@ def shot(page: Any, name: str) -> None:
         page.screenshot(path=str(Path(SHOTS) / f"{name}.png"), full_page=True)
 
 
+def test_under_model_training_the_experiment_opens_on_its_runs(page: Any, store: Store) -> None:
+    page.goto(f"{store.address}/#/experiments")
+    page.get_by_text("Model training", exact=True).first.click()
+    page.get_by_role("link", name="personseg", exact=True).first.click()
+    for text in ("IoU 0.957", "IoU 0.901"):
+        page.get_by_text(text).first.wait_for()
+    shot(page, "experiment")
+
+
 def test_two_runs_side_by_side(page: Any, store: Store) -> None:
     runs, experiments = quote(json.dumps(store.runs)), quote(json.dumps([store.experiment]))
     page.goto(f"{store.address}/#/compare-runs?runs={runs}&experiments={experiments}")
