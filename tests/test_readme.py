@@ -112,6 +112,25 @@ def test_figures_of_the_audit_are_those_recorded():
     assert f"Of {masks} masks without a planted defect the repair changed {changed}" in page
 
 
+def test_the_ablation_on_the_page_is_the_recorded_one():
+    page = Path("docs/experiments.md").read_text(encoding="utf-8")
+    lines = page.split("| variant |", 1)[1].split("|---|", 1)[1].splitlines()[1:]
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[: lines.index("")]]
+    table = pd.read_csv(RESULTS / "ablation.csv")
+    assert shown == [
+        [
+            row["variant"],
+            f"{row['val_iou']:.4f}",
+            f"{row['val_boundary_iou']:.3f}",
+            f"{row['test_iou']:.4f} [{row['test_iou_ci95_low']:.4f}, {row['test_iou_ci95_high']:.4f}]",
+            f"{row['test_boundary_iou']:.3f}",
+            f"{row['training_minutes']:.1f}",
+            row["shows"],
+        ]
+        for row in table.to_dict("records")
+    ]
+
+
 def test_what_a_user_waits_for_is_as_recorded():
     page = " ".join(Path("docs/deployment.md").read_text(encoding="utf-8").split())
     found = json.loads(Path("results/in_hands.json").read_text(encoding="utf-8"))
