@@ -235,6 +235,17 @@ def test_bomb_is_refused_from_its_header(tmp_path: Path, width: int, height: int
         open_supplied(tmp_path / "a.png", 10_000)
 
 
+@pytest.mark.parametrize("read", [read_image, read_mask])
+def test_a_damaged_header_costs_no_memory_and_is_a_user_error(tmp_path: Path, read, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "tall.png").write_bytes(png_header(1, 2_000_000) + bytes(1000))  # OpenCV refuses it, by an exception
+    with pytest.raises(UserError, match=r"tall\.png: missing or not a readable"):
+        read(tmp_path / "tall.png")
+    monkeypatch.setattr("personseg.images.cv2.imdecode", lambda *_: pytest.fail("room was made for its pixels"))
+    (tmp_path / "wide.png").write_bytes(png_header(20_000, 20_000))
+    with pytest.raises(UserError, match=r"wide\.png: missing or not a readable"):
+        read(tmp_path / "wide.png")
+
+
 def test_photo_of_exactly_the_limit_is_read(tmp_path: Path) -> None:
     Image.new("L", (100, 100)).save(tmp_path / "a.png")
     assert open_supplied(tmp_path / "a.png", 10_000).size == (100, 100)
