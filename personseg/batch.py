@@ -116,8 +116,8 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
     if not todo:
         return 0
     folder = Folder(writer, model, runtime, threads or cores(), sum(not item.is_video for item in todo))
-    quicker = "".join(f"; not {name}: {reason}" for name, reason in list(folder.segmenter.skipped.items())[:1])
-    print(f"runtime: {folder.segmenter.runtime_name}{quicker}", file=sys.stderr)
+    quickest = next((f"; not {name}: {reason}" for name, reason in folder.segmenter.skipped.items()), "")
+    print(f"runtime: {folder.segmenter.runtime_name}{quickest}", file=sys.stderr)
     failures: list[str] = []
     done = 0
     start = time.monotonic()
@@ -125,9 +125,10 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
     try:
         with _told(job.out), contextlib.closing(writer), bar:
             for failure in folder.run(todo):
-                if failure is not None:
+                if failure is None:
+                    done += 1
+                else:
                     failures.append(failure)
-                done += failure is None
                 bar.update()
     except KeyboardInterrupt:
         print(f"stopped, {done} of {len(todo)} written to {job.out}; the same command goes on", file=sys.stderr)
