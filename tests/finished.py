@@ -146,7 +146,6 @@ def write_finished(root: Path) -> Path:
         "engine": {"tensorrt_rtx": {"size_bytes": 9_870_000, "build_s": 0.61, "targets": ["SM80 and later"]}},
     }
     _json(root / "metrics/benchmark/tensorrt_fp16.json", unavailable)
-    _json(root / "metrics/export.json", {"onnx": {"bytes": 12_000_000}})
     _json(root / "data/env.json", {"cpu": "8th-generation CPU", "gpu": None, "versions": {"torch": "2.14.1"}})
     for stage, seconds in (("train", 3600.5), ("audit", 40.25)):
         cost = {"stage": stage, "seconds": seconds, "peak_rss_bytes": int(seconds) << 20}

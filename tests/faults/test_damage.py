@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from personseg.benchmark import benchmark_project
 from personseg.categories import read_categories
 from personseg.errors import UserError
 from personseg.files import read_json, read_table, sha256_file, write_json, write_table
@@ -238,7 +239,7 @@ def test_a_table_cut_inside_a_row(tmp_path: Path) -> None:
     one_line(path, lambda: read_table(path, ["stem", "width"]))
 
 
-@pytest.mark.parametrize("name", ["filter", "iou", "train", "export"])
+@pytest.mark.parametrize("name", ["filter", "iou", "train", "audit"])
 @pytest.mark.parametrize("damage", [cut, empty, zeros, holding("[]"), holding('"text"')])
 def test_metrics(damage: Damage, name: str, tmp_path: Path) -> None:
     root, name = write_finished(tmp_path), f"metrics/{name}.json"
@@ -247,6 +248,14 @@ def test_metrics(damage: Damage, name: str, tmp_path: Path) -> None:
         (root / name).write_text("{}")
     damage(root / name)
     one_line(root / name, lambda: read_results(root, BACKENDS))
+
+
+@pytest.mark.parametrize("damage", [cut, empty, zeros, lose])
+def test_facts_of_the_export(damage: Damage, tmp_path: Path) -> None:
+    path = tmp_path / "metrics/export.json"
+    write_json(path, {"artifacts": {}})
+    damage(path)
+    one_line(path, lambda: benchmark_project(tmp_path, "pytorch_fp32", {}))
 
 
 # --- what people wrote
