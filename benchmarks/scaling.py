@@ -1,14 +1,15 @@
 """Every backend at batch 1, 4 and 16, on 1 to all CPU threads, at the model's input size and the report's 320x320.
 
     python -m benchmarks.scaling [--backends NAME ...] [--batches N ...] [--threads N ...] [--seconds S]
-        [--out results/picsart/scaling.csv]
+        [--mediapipe selfie_segmentation.tflite] [--out results/picsart/scaling.csv]
 
 Run it after `dvc repro`, on an otherwise idle machine. Timed as stage benchmark does (personseg.benchmark.time_runs:
 photos in memory to logits in memory), but in rounds: each round times a few runs of every row, so that what slows the
 machine for a while slows all rows alike. A thread count has a process of its own, as some runtimes fix theirs for the
 whole process. For 320x320 the network is exported anew, as exported files have their size built in. The report's own
-network is timed at batch 1 only: it is what the others are compared with. A backend that cannot run here has one row
-that says why. `images_per_s` is batch / mean, as in metrics/benchmark/.
+network is timed at batch 1 only: it is what the others are compared with; so is MediaPipe's selfie segmenter, at its
+256x256, if its path is given (`pip install ai-edge-litert==2.3.0`). A backend that cannot run here has one row that
+says why. `images_per_s` is batch / mean, as in metrics/benchmark/.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from personseg.benchmark import UNTRAINED, Protocol, summarise, time_runs
@@ -34,14 +36,16 @@ from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json, write_table
 from personseg.geometry import letterbox
 from personseg.images import read_image
+from personseg.mediapipe import MediaPipe
 from personseg.model_config import CONFIG_FILE, WEIGHTS_FILE, read_config
-from personseg.runtimes import Runtime, Unavailable, find_backend, make_runtime
+from personseg.runtimes import Backend, Runtime, Unavailable, find_backend, make_runtime
 from personseg.splits import read_split
 from stages.params import Export, load_params
 
 Size = tuple[int, int]
 
 REPORT_SIZE: Size = (320, 320)
+MEDIAPIPE, MEDIAPIPE_SIZE = "mediapipe", (256, 256)  # a row's name where others have their backend's
 IMAGES, MASKS = Path("data/clean/images"), Path("data/clean/masks")
 BATCHES = (1, 4, 16)
 ROUNDS = 5
@@ -59,10 +63,25 @@ class Row:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the network of one input size and its exported files lie."""
+    """Where the network of one input size and its exported files lie; of MediaPipe's, both are its file."""
 
     model: Path
     export: Path
+
+
+class Peer(Runtime):
+    """MediaPipe's selfie segmenter, from uint8 photos of its input size to probabilities; batch 1."""
+
+    def available(self) -> None: ...
+
+    def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
+        self.network = MediaPipe(model_folder, threads)
+
+    def run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
+        interpreter = self.network.interpreter
+        interpreter.set_tensor(self.network.input["index"], inputs.astype(np.float32) / 255)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(self.network.output["index"])[..., 0])
 
 
 def thread_counts(cores: int) -> list[int]:
@@ -90,7 +109,7 @@ _loaded: dict[tuple[str, Size], Runtime] = {}  # of the process of one thread co
 def load(backend: str, size: Size, folders: Folders, threads: int) -> str | None:
     """Load a backend in this process; return why it cannot run here, if so."""
     try:
-        runtime = make_runtime(backend)
+        runtime = Peer(Backend("", None, "fp16")) if backend == MEDIAPIPE else make_runtime(backend)
         if reason := runtime.available():
             return reason
         runtime.load(folders.model, folders.export, threads)
@@ -115,7 +134,7 @@ def runs_a_round(seconds: Sequence[float], budget_s: float) -> int:
 
 
 def measure(
-    rows: Sequence[Row], folders: Mapping[Size, Folders], photos: Sequence[Path], protocol: Protocol
+    rows: Sequence[Row], folders: Mapping[Size | str, Folders], photos: Sequence[Path], protocol: Protocol
 ) -> pd.DataFrame:
     """Time all rows, `protocol.max_seconds` each but for slow ones; return the table (`COLUMNS`)."""
     seconds: dict[Row, list[float]] = {row: [] for row in rows}
@@ -128,7 +147,8 @@ def measure(
         for row in tqdm(list(dict.fromkeys(replace(row, batch=1) for row in rows)), desc="loading"):
             if row.backend in reasons:
                 continue
-            found = processes[row.threads].submit(load, row.backend, row.size, folders[row.size], row.threads).result()
+            where = folders[row.backend if row.backend in folders else row.size]
+            found = processes[row.threads].submit(load, row.backend, row.size, where, row.threads).result()
             if found is not None:
                 reasons[row.backend] = found
         able = [row for row in rows if row.backend not in reasons]
@@ -173,8 +193,10 @@ def exported_at(size: Size, model: Path, place: Path, section: Export) -> Folder
     return Folders(folder, place / "export")
 
 
-def scale(backends: Sequence[str], batches: Sequence[int], threads: Sequence[int], seconds: float) -> pd.DataFrame:
-    """Time the project in the current folder."""
+def scale(
+    backends: Sequence[str], batches: Sequence[int], threads: Sequence[int], seconds: float, mediapipe: Path | None
+) -> pd.DataFrame:
+    """Time the project in the current folder, and MediaPipe's file beside it if there is one."""
     params, model = load_params(), Path("models/person")
     for name in backends:
         find_backend(name)
@@ -182,11 +204,15 @@ def scale(backends: Sequence[str], batches: Sequence[int], threads: Sequence[int
     section = params.benchmark
     protocol = Protocol(section.runs, section.warmup_runs, section.warmup_s, seconds, 1)
     with tempfile.TemporaryDirectory() as place:
-        folders = {own: Folders(model, Path("models/export"))}
+        folders: dict[Size | str, Folders] = {own: Folders(model, Path("models/export"))}
         if own != REPORT_SIZE:
             folders[REPORT_SIZE] = exported_at(REPORT_SIZE, model, Path(place), params.export)
         test = [IMAGES / f"{stem}.jpg" for stem in read_split(Path("data/splits"))["test"]]
-        return measure(rows_of(backends, batches, threads, list(folders)), folders, test, protocol)
+        rows = rows_of(backends, batches, threads, list(dict.fromkeys([own, REPORT_SIZE])))
+        if mediapipe is not None:
+            rows += [Row(MEDIAPIPE, 1, count, MEDIAPIPE_SIZE) for count in threads]
+            folders[MEDIAPIPE] = Folders(mediapipe, mediapipe)
+        return measure(rows, folders, test, protocol)
 
 
 def main() -> None:
@@ -197,6 +223,7 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=4.0, help="of a row in all; slow rows take 20 runs (default 4)"
     )
+    parser.add_argument("--mediapipe", type=Path, help="MediaPipe's selfie_segmentation.tflite, to time it beside")
     parser.add_argument("--out", type=Path, default=Path("results/picsart/scaling.csv"))
     arguments = parser.parse_args()
     with one_line_errors():
@@ -204,7 +231,7 @@ def main() -> None:
         if min(*arguments.batches, *threads, 1) < 1 or arguments.seconds <= 0:
             raise UserError("--batches, --threads and --seconds are at least 1, 1 and more than 0")
         backends = arguments.backends or load_params().benchmark.backends
-        table = scale(backends, arguments.batches, threads, arguments.seconds)
+        table = scale(backends, arguments.batches, threads, arguments.seconds, arguments.mediapipe)
         write_table(arguments.out, table)
     print(table.to_string(index=False, float_format="%.4g"))
 

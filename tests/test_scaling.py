@@ -116,6 +116,34 @@ def test_a_batch_is_timed_by_the_benchmarks_own_stopwatch(tmp_path: Path, monkey
     assert shapes == [(4, 64, 48, 3)] * 9
 
 
+def test_mediapipe_is_timed_from_bytes_to_probabilities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "a.jpg", np.full((60, 60, 3), 255, np.uint8))
+    given: list[Any] = []
+
+    class Network:
+        input, output = {"index": 3}, {"index": 5}
+
+        def __init__(self, path: Path, threads: int) -> None:
+            self.interpreter = self
+            given.append((path, threads))
+
+        def set_tensor(self, index: int, values: Any) -> None:
+            given.append((index, values.shape, values.dtype, values.max()))
+
+        def invoke(self) -> None: ...
+
+        def get_tensor(self, index: int) -> Any:
+            return np.full((1, 256, 256, 1), index, np.float32)
+
+    monkeypatch.setattr(scaling, "MediaPipe", Network)
+    path, size = tmp_path / "selfie.tflite", scaling.MEDIAPIPE_SIZE
+    assert scaling.load("mediapipe", size, Folders(path, path), 2) is None
+    row, protocol = Row("mediapipe", 1, 2, size), Protocol(runs=3, warmup_runs=1, warmup_s=0, max_seconds=60, threads=2)
+    assert len(scaling.time_row(row, [tmp_path / "a.jpg"], protocol)) == 3
+    assert given[0] == (path, 2) and given[1:] == [(3, (1, 256, 256, 3), np.float32, 1)] * 4
+    assert scaling._loaded["mediapipe", size].infer(np.zeros((1, 256, 256, 3), np.uint8)).shape == (1, 256, 256)
+
+
 def test_why_a_backend_does_not_load_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     class Runtime:
         def available(self) -> None: ...
