@@ -1,9 +1,9 @@
 """What masks of a thousand to a billion photos cost, by measured throughput; and the tables of docs/scale.md.
 
-    python -m benchmarks.scale_costs [--results results] [--docs docs/scale.md]
+    python -m benchmarks.scale_costs [--results results]
 
 Reads results/spark.json (photos as they are) and results/spark_large.json (photos of a phone's size), both made by
-`benchmarks.spark`, and results/serving.json; writes results/scale_costs.csv and, with --docs, the tables of that page.
+`benchmarks.spark`, and results/serving.json; writes results/scale_costs.csv.
 On paper means: photos divided by measured photos a second and core; a cluster is taken to keep EFFICIENCY of that.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from personseg.errors import UserError, one_line_errors
-from personseg.files import atomic_path, read_json, write_table
+from personseg.errors import one_line_errors
+from personseg.files import read_json, write_table
 from personseg.spark import OVERHEAD, PARTITION
 
 POWERS = range(3, 10)
@@ -134,29 +134,13 @@ def tables(results: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     }
 
 
-def replace(page: str, name: str, table: str) -> str:
-    """Put `table` between the marks `<!-- NAME -->` and `<!-- /NAME -->`; UserError if they are not there."""
-    first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    if page.count(first) != 1 or page.count(last) != 1:
-        raise UserError(f"the page has no place for the table {name}: it lies between {first.strip()} and {last}")
-    head, _, rest = page.partition(first)
-    return f"{head}{first}{table}\n{last}{rest.partition(last)[2]}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--docs", type=Path, help="page whose tables are written anew")
     arguments = parser.parse_args()
     with one_line_errors():
         rows, made = tables(arguments.results)
         write_table(arguments.results / "scale_costs.csv", rows)
-        if arguments.docs is not None:
-            page = arguments.docs.read_text(encoding="utf-8")
-            for name, table in made.items():
-                page = replace(page, name, table)
-            with atomic_path(arguments.docs) as temporary:
-                temporary.write_text(page, encoding="utf-8")
     print(made["costs"])
 
 

@@ -1,0 +1,46 @@
+"""The tables of README and docs/ are those of the recorded figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks import pages
+from benchmarks.pages import PAGES, markdown, replace, written_anew
+from personseg.errors import UserError
+from personseg.files import write_table
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_of_a_page_are_those_recorded(page: str) -> None:
+    assert written_anew(page) == Path(page).read_text(encoding="utf-8"), "python -m benchmarks.pages writes it anew"
+
+
+def test_a_table_is_put_between_its_marks() -> None:
+    page = "before\n<!-- costs -->\nold\n<!-- /costs -->\nafter\n"
+    assert replace(page, "costs", "| new |") == "before\n<!-- costs -->\n| new |\n<!-- /costs -->\nafter\n"
+    with pytest.raises(UserError, match="no place for the table costs"):
+        replace("<!-- costs -->\n", "costs", "x")
+
+
+def test_markdown_has_figures_to_the_right() -> None:
+    assert markdown(["what", "ms"], [["a", 1], ["b", 22]]) == "| what | ms |\n|---|---:|\n| a | 1 |\n| b | 22 |"
+
+
+def test_cleaning_is_the_mean_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = {"test_iou": [0.9, 0.92], "test_iou_imagewise": [0.8, 0.81], "test_boundary_iou": [0.5, 0.6]}
+    runs = {"variant": ["raw", "raw"], "seed": [1, 2], "photos": [7, 7], "steps": [5, 5]}
+    write_table(tmp_path / "picsart/cleaning.csv", pd.DataFrame(runs | scores))
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    assert pages.cleaning().splitlines()[2:] == ["| raw | 7 | 0.9100 | 0.8050 | 0.5500 | 0.9000 / 0.9200 |"]
+
+
+def test_a_variant_has_a_row_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"variant": "base", "val_iou": 0.95, "val_boundary_iou": 0.7, "test_iou": 0.94, "test_iou_ci95_low": 0.93}
+    row |= {"test_iou_ci95_high": 0.951, "test_boundary_iou": 0.68, "training_minutes": 5.26, "shows": "it"}
+    write_table(tmp_path / "picsart/ablation.csv", pd.DataFrame([{**row, "seed": seed} for seed in (1, 2)]))
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    figures = "0.9500 | 0.700 | 0.9400 [0.9300, 0.9510] | 0.680 | 5.3"
+    assert pages.ablation().splitlines()[2:] == [f"| base | {figures} | it |", f"| base, seed 2 | {figures} |  |"]
