@@ -14,9 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scale_costs
+import pandas as pd
+
+from benchmarks import scale_costs, scaling
+from benchmarks.folder import PARTS
+from personseg.benchmark import REFERENCE, UNTRAINED
 from personseg.errors import UserError, one_line_errors
-from personseg.files import atomic_path, read_table
+from personseg.files import atomic_path, read_json, read_table
+from personseg.results import backend_title
 
 RESULTS = Path("results")
 
@@ -64,6 +69,66 @@ def ablation() -> str:
     return markdown(head, rows, left=(0, 3, 6))
 
 
+def _scaling() -> pd.DataFrame:
+    table = read_table(RESULTS / "picsart/scaling.csv").dropna(subset="p50_s")
+    whole = ["batch", "threads", "height", "width"]
+    table[whole] = table[whole].astype(int)
+    titles = [
+        scaling.MEDIAPIPE_TITLE if name == scaling.MEDIAPIPE else backend_title(name) for name in table["backend"]
+    ]
+    return table.assign(title=titles, input=table["height"].astype(str) + "x" + table["width"].astype(str))
+
+
+def _own(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the model at its own input size."""
+    others = [f"{height}x{width}" for height, width in (scaling.REPORT_SIZE, scaling.MEDIAPIPE_SIZE)]
+    return table[~table["input"].isin(others)]
+
+
+def ratios() -> str:
+    """The quickest runtime at batch 1 on all cores, and what it is compared with."""
+    table = _scaling()
+    table = table[(table["batch"] == 1) & (table["threads"] == table["threads"].max())]
+    quickest = _own(table).sort_values("p50_s").iloc[0]
+    compared = (quickest["backend"], REFERENCE, UNTRAINED, scaling.MEDIAPIPE)
+    rows = [
+        [row["title"], row["input"], f"{1e3 * row['p50_s']:.3g}", f"{row['p50_s'] / quickest['p50_s']:.3g}"]
+        for name in compared
+        for row in table[table["backend"] == name].to_dict("records")
+    ]
+    return markdown(["batch 1, all cores", "input", "p50, ms", "times the quickest"], rows, left=(0, 1))
+
+
+def throughput() -> str:
+    """Photos a second of every runtime at the model's input size, by threads and batch."""
+    table = _own(_scaling())
+    wide = table.pivot(index="title", columns=["threads", "batch"], values="images_per_s").loc[table["title"].unique()]
+    wide = wide.sort_index(axis="columns")
+    head = ["photos / s", *(f"{threads} thread{'s' * (threads > 1)}, batch {batch}" for threads, batch in wide.columns)]
+    return markdown(head, [[name, *(f"{value:.3g}" for value in row)] for name, *row in wide.itertuples()])
+
+
+def folders() -> str:
+    """A whole folder against PyTorch one by one, and where the time of a photo goes; by runtime."""
+    rows = []
+    for name in ("folder", "folder_int8"):
+        found = read_json(RESULTS / f"picsart/{name}.json")
+        parts = found["profile"]["ms"]
+        rows.append(
+            [
+                backend_title(found["runtime"]),
+                f"{found['images_per_s']:.0f}",
+                f"{found['same_runtime_one_by_one']['images_per_s']:.0f}",
+                f"{found['one_by_one']['images_per_s']:.1f}",
+                f"{found['ratio']:.1f}",
+                *(f"{parts[part]:.2f}" for part in PARTS),
+                f"{found['outside_network']:.0%}".replace("%", " %"),
+            ]
+        )
+    head = ["photos / s", "folder", "one by one", "PyTorch fp32 one by one", "ratio"]
+    return markdown([*head, *(f"{part}, ms" for part in PARTS), "outside the network"], rows)
+
+
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"iou": lambda: of_report(1), "times": lambda: of_report(2), "cleaning": cleaning},
     "docs/experiments.md": {"ablation": ablation},
@@ -71,6 +136,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         name: lambda name=name: scale_costs.tables(RESULTS)[1][name]  # type: ignore[misc]
         for name in ("spark", "serving", "costs")
     },
+    "docs/benchmarks.md": {"ratios": ratios, "scaling": throughput, "folders": folders},
 }
 
 

@@ -46,6 +46,7 @@ Size = tuple[int, int]
 
 REPORT_SIZE: Size = (320, 320)
 MEDIAPIPE, MEDIAPIPE_SIZE = "mediapipe", (256, 256)  # a row's name where others have their backend's
+MEDIAPIPE_TITLE = "MediaPipe's selfie segmenter, LiteRT"
 IMAGES, MASKS = Path("data/clean/images"), Path("data/clean/masks")
 BATCHES = (1, 4, 16)
 ROUNDS = 5

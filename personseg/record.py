@@ -40,6 +40,7 @@ ELSEWHERE = {
     "ablation.csv": "`python -m benchmarks.ablation`",
     "cleaning.csv": "`python -m benchmarks.cleaning`",
     "folder.json": "`python -m benchmarks.folder`",
+    "folder_int8.json": "the same with `--runtime openvino_int8`",
     "robustness.csv": "`python -m benchmarks.robustness`",
     "scaling.csv": "`python -m benchmarks.scaling`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",

@@ -44,3 +44,36 @@ def test_a_variant_has_a_row_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pages, "RESULTS", tmp_path)
     figures = "0.9500 | 0.700 | 0.9400 [0.9300, 0.9510] | 0.680 | 5.3"
     assert pages.ablation().splitlines()[2:] == [f"| base | {figures} | it |", f"| base, seed 2 | {figures} |  |"]
+
+
+def test_speed_is_told_against_the_quickest_and_by_threads_and_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, report = (320, 256), (320, 320)
+    rows = [
+        (name, batch, threads, *size, seconds / threads, batch * threads / seconds)
+        for name, size, seconds in (
+            ("pytorch_fp32", own, 0.06),
+            ("openvino_int8", own, 0.01),
+            ("openvino_int8", report, 0.0125),
+            ("report_pytorch_fp32", report, 1.0),
+            ("mediapipe", (256, 256), 0.02),
+        )
+        for batch in (1, 4)
+        for threads in (1, 2)
+        if batch == 1 or "_int8" in name or name == "pytorch_fp32"
+    ]
+    columns = ["backend", "batch", "threads", "height", "width", "p50_s", "images_per_s"]
+    table = pd.concat([pd.DataFrame(rows, columns=columns), pd.DataFrame([{"backend": "tensorrt_fp16"}])])
+    write_table(tmp_path / "picsart/scaling.csv", table)
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    assert pages.ratios().splitlines()[2:] == [
+        "| OpenVINO int8 | 320x256 | 5 | 1 |",
+        "| OpenVINO int8 | 320x320 | 6.25 | 1.25 |",
+        "| PyTorch fp32 | 320x256 | 30 | 6 |",
+        "| PyTorch fp32, the report's network | 320x320 | 500 | 100 |",
+        "| MediaPipe's selfie segmenter, LiteRT | 256x256 | 10 | 2 |",
+    ]
+    head, _, *lines = pages.throughput().splitlines()
+    assert head == "| photos / s | 1 thread, batch 1 | 1 thread, batch 4 | 2 threads, batch 1 | 2 threads, batch 4 |"
+    assert lines == ["| PyTorch fp32 | 16.7 | 66.7 | 33.3 | 133 |", "| OpenVINO int8 | 100 | 400 | 200 | 800 |"]
