@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.gpu_check import in_own_process
 from personseg import batch, segmenter
 from personseg.batch import Folder
+from personseg.cpu import keep_freed_memory
 from personseg.environment import cpu_model
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
@@ -62,7 +63,8 @@ def whole_folder(photos: Sequence[Item], out: Path, model: Path, runtime: str, t
 
 
 def one_by_one(photos: Sequence[Item], out: Path, model: Path, runtime: str, threads: int) -> list[float]:
-    """Seconds of each photo, file to written mask, after the first one has warmed up."""
+    """Seconds of each photo, file to written mask, after the first one has warmed up; freed memory is kept."""
+    keep_freed_memory()
     network = Segmenter.load(model, runtime, threads)
     network.predict(photos[0].path)
     seconds = []

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
+from personseg.cpu import keep_freed_memory
 from personseg.errors import UserError
 from personseg.files import read_json
 from personseg.geometry import letterbox
@@ -83,8 +84,11 @@ def time_runs(
     """Time `runtime` on one batch, uint8 [N, H, W, 3]; return a row per run (`COLUMNS`, in seconds).
 
     `seconds` runs from photos in host memory to logits in host memory; `compute_seconds` leaves the two
-    transfers out, and on a GPU is by CUDA events. Both end only when the device is done.
+    transfers out, and on a GPU is by CUDA events. Both end only when the device is done. From here on this process
+    keeps freed memory, as one that has run for long tends to: otherwise chance, the layout of the heap, decides
+    whether PyTorch faults its activations in anew at every run and takes half as long again.
     """
+    keep_freed_memory()
 
     def step() -> tuple[float, float]:
         start = clock()
