@@ -100,6 +100,16 @@ def test_figures_of_the_audit_are_those_recorded():
     assert f"Of {masks} masks without a planted defect the repair changed {changed}" in page
 
 
+def test_minutes_to_the_reports_iou_are_those_recorded():
+    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    row = pd.read_csv(RESULTS / "ablation.csv").set_index("variant").loc["the report's augmentation only"]
+    names = ("source", "env", "fetch", "convert", "folds", "audit", "filter", "check", "split", "teach")
+    before = sum(recorded("costs.json")["stages"][name]["seconds"] for name in names) / 60
+    assert row["test_iou"] > 0.9453
+    assert f"are {before + row['training_minutes']:.1f} minutes on 2 cores: {before:.1f} until the photos" in page
+    assert f"{row['training_minutes']:.1f} of training in the variant" in page and f"({row['test_iou']:.3f})" in page
+
+
 def test_what_a_user_waits_for_is_as_recorded():
     page = " ".join(Path("docs/deployment.md").read_text(encoding="utf-8").split())
     found = json.loads(Path("results/in_hands.json").read_text(encoding="utf-8"))
