@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks import scale_costs, scaling
+from benchmarks import growth, scale_costs, scaling
 from benchmarks.folder import PARTS
 from personseg.benchmark import REFERENCE, UNTRAINED
 from personseg.errors import UserError, one_line_errors
@@ -137,6 +137,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         for name in ("spark", "serving", "costs")
     },
     "docs/benchmarks.md": {"ratios": ratios, "scaling": throughput, "folders": folders},
+    "docs/reliability.md": {"growth": lambda: "\n".join(growth.table(read_json(RESULTS / "growth.json")))},
 }
 
 
