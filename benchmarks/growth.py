@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from benchmarks import markdown
 from personseg.audit import AuditLimits, audit
 from personseg.convert import convert
 from personseg.errors import UserError, one_line_errors
@@ -176,15 +177,21 @@ def compare(rows: list[dict[str, Any]]) -> None:
         row["cpu_per_photo_growth"] = row["cpu_ms_per_photo"] / least["cpu_ms_per_photo"] - 1
 
 
-def table(rows: list[dict[str, Any]]) -> list[str]:
-    """The lines of docs/reliability.md that tell these figures."""
-    head = "| step | photos | ms a photo | processor ms a photo | peak MB | memory, growth | processor time, growth |"
-    lines = [head, "|---|---:|---:|---:|---:|---:|---:|"]
-    for row in rows:
-        costs = f"{row['ms_per_photo']:.1f} | {row['cpu_ms_per_photo']:.1f} | {row['peak_bytes'] / 1e6:.0f}"
-        growth = f"{row['memory_growth']:+.0%} | {row['cpu_per_photo_growth']:+.0%}".replace("%", " %")
-        lines.append(f"| {row['step']} | {row['photos']} | {costs} | {growth} |")
-    return lines
+def table(rows: list[dict[str, Any]]) -> str:
+    """The figures as docs/reliability.md tells them."""
+    cells = [
+        [
+            row["step"],
+            row["photos"],
+            f"{row['ms_per_photo']:.1f}",
+            f"{row['cpu_ms_per_photo']:.1f}",
+            f"{row['peak_bytes'] / 1e6:.0f}",
+            *(f"{row[name]:+.0%}".replace("%", " %") for name in ("memory_growth", "cpu_per_photo_growth")),
+        ]
+        for row in rows
+    ]
+    costs = ["ms a photo", "processor ms a photo", "peak MB", "memory, growth", "processor time, growth"]
+    return markdown.table(["step", "photos", *costs], cells)
 
 
 def main() -> None:
@@ -206,7 +213,7 @@ def main() -> None:
                 compare(rows)
                 print(row, flush=True)
                 write_json(arguments.out, rows)
-    print(*table(rows), sep="\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":

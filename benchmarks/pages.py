@@ -9,14 +9,12 @@ tests compare them.
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from benchmarks import growth, scale_costs, scaling
+from benchmarks import growth, markdown, scale_costs, scaling
 from benchmarks.folder import PARTS
 from personseg.benchmark import REFERENCE, UNTRAINED
 from personseg.errors import UserError, one_line_errors
@@ -24,14 +22,6 @@ from personseg.files import atomic_path, read_json, read_table
 from personseg.results import backend_title
 
 RESULTS = Path("results")
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[Any]], left: Sequence[int] = (0,)) -> str:
-    """A Markdown table; figures to the right, the columns numbered in `left` to the left."""
-    marks = "|".join("---" if column in left else "---:" for column in range(len(head)))
-    cells = (" | ".join(str(cell) for cell in row) for row in (head, *rows))
-    first, *others = (f"| {line} |" for line in cells)
-    return "\n".join([first, f"|{marks}|", *others])
 
 
 def of_report(number: int) -> str:
@@ -47,7 +37,7 @@ def cleaning() -> str:
     for name, runs in trained.groupby("variant", sort=False):
         means = [f"{runs[column].mean():.4f}" for column in ("test_iou", "test_iou_imagewise", "test_boundary_iou")]
         rows.append([name, runs["photos"].iloc[0], *means, " / ".join(f"{value:.4f}" for value in runs["test_iou"])])
-    return markdown(["trained on", "photos", "test IoU", "per photo", "boundary IoU", "IoU by seed"], rows)
+    return markdown.table(["trained on", "photos", "test IoU", "per photo", "boundary IoU", "IoU by seed"], rows)
 
 
 def ablation() -> str:
@@ -66,7 +56,7 @@ def ablation() -> str:
         for row in table.to_dict("records")
     ]
     head = ["variant", "val IoU", "boundary", "test IoU [95 %]", "boundary", "minutes", "what it shows"]
-    return markdown(head, rows, left=(0, 3, 6))
+    return markdown.table(head, rows, left=(0, 3, 6))
 
 
 def _scaling() -> pd.DataFrame:
@@ -80,9 +70,8 @@ def _scaling() -> pd.DataFrame:
 
 
 def _own(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the model at its own input size."""
-    others = [f"{height}x{width}" for height, width in (scaling.REPORT_SIZE, scaling.MEDIAPIPE_SIZE)]
-    return table[~table["input"].isin(others)]
+    """The rows of the model at its own input size, which a table of benchmarks.scaling begins with."""
+    return table[(table["input"] == table["input"].iloc[0]) & (table["backend"] != scaling.MEDIAPIPE)]
 
 
 def ratios() -> str:
@@ -96,7 +85,7 @@ def ratios() -> str:
         for name in compared
         for row in table[table["backend"] == name].to_dict("records")
     ]
-    return markdown(["batch 1, all cores", "input", "p50, ms", "times the quickest"], rows, left=(0, 1))
+    return markdown.table(["batch 1, all cores", "input", "p50, ms", "times the quickest"], rows, left=(0, 1))
 
 
 def throughput() -> str:
@@ -105,7 +94,7 @@ def throughput() -> str:
     wide = table.pivot(index="title", columns=["threads", "batch"], values="images_per_s").loc[table["title"].unique()]
     wide = wide.sort_index(axis="columns")
     head = ["photos / s", *(f"{threads} thread{'s' * (threads > 1)}, batch {batch}" for threads, batch in wide.columns)]
-    return markdown(head, [[name, *(f"{value:.3g}" for value in row)] for name, *row in wide.itertuples()])
+    return markdown.table(head, [[name, *(f"{value:.3g}" for value in row)] for name, *row in wide.itertuples()])
 
 
 def folders() -> str:
@@ -126,18 +115,17 @@ def folders() -> str:
             ]
         )
     head = ["photos / s", "folder", "one by one", "PyTorch fp32 one by one", "ratio"]
-    return markdown([*head, *(f"{part}, ms" for part in PARTS), "outside the network"], rows)
+    return markdown.table([*head, *(f"{part}, ms" for part in PARTS), "outside the network"], rows)
 
 
-PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "README.md": {"iou": lambda: of_report(1), "times": lambda: of_report(2), "cleaning": cleaning},
-    "docs/experiments.md": {"ablation": ablation},
-    "docs/scale.md": {
-        name: lambda name=name: scale_costs.tables(RESULTS)[1][name]  # type: ignore[misc]
-        for name in ("spark", "serving", "costs")
-    },
-    "docs/benchmarks.md": {"ratios": ratios, "scaling": throughput, "folders": folders},
-    "docs/reliability.md": {"growth": lambda: "\n".join(growth.table(read_json(RESULTS / "growth.json")))},
+Tables = Mapping[str, str]  # by the name of the mark
+
+PAGES: Mapping[str, Callable[[], Tables]] = {
+    "README.md": lambda: {"iou": of_report(1), "times": of_report(2), "cleaning": cleaning()},
+    "docs/experiments.md": lambda: {"ablation": ablation()},
+    "docs/scale.md": lambda: scale_costs.tables(RESULTS)[1],
+    "docs/benchmarks.md": lambda: {"ratios": ratios(), "scaling": throughput(), "folders": folders()},
+    "docs/reliability.md": lambda: {"growth": growth.table(read_json(RESULTS / "growth.json"))},
 }
 
 
@@ -153,8 +141,8 @@ def replace(page: str, name: str, table: str) -> str:
 def written_anew(page: str) -> str:
     """The text of a page with its tables as they are recorded."""
     text = Path(page).read_text(encoding="utf-8")
-    for name, table in PAGES[page].items():
-        text = replace(text, name, table())
+    for name, table in PAGES[page]().items():
+        text = replace(text, name, table)
     return text
 
 
@@ -165,7 +153,7 @@ def main() -> None:
             text = written_anew(page)
             with atomic_path(page) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-            print(page, *re.findall(r"<!-- (\w+) -->", text))
+            print(page)
 
 
 if __name__ == "__main__":

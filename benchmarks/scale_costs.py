@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks import markdown
 from personseg.errors import one_line_errors
 from personseg.files import read_json, write_table
 from personseg.spark import OVERHEAD, PARTITION
@@ -71,13 +72,10 @@ def duration(value: float) -> str:
 
 def costs_table(rows: pd.DataFrame) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| photos | small photos, measured machine | 12 MP, measured machine | 12 MP, core-hours | cores for a night |"
-        " read | a second of that night | written | listing by one process | partitions |",
-        "|" + "---:|" * 10,
-    ]
-    for row in rows.to_dict("records"):
-        cells = [
+    head = ["photos", "small photos, measured machine", "12 MP, measured machine", "12 MP, core-hours"]
+    head += ["cores for a night", "read", "a second of that night", "written", "listing by one process", "partitions"]
+    cells = [
+        [
             f"{int(row['photos']):,}".replace(",", " "),
             duration(row["small_hours"]),
             duration(row["large_hours"]),
@@ -89,38 +87,45 @@ def costs_table(rows: pd.DataFrame) -> str:
             duration(row["listing_hours"]),
             number(row["partitions"]),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        for row in rows.to_dict("records")
+    ]
+    return markdown.table(head, cells, left=())
 
 
 def spark_table(small: dict[str, Any], large: dict[str, Any]) -> str:
     """Throughput beside `personseg predict`, as Markdown."""
-    lines = [
-        "| photos | Spark, photos / s | personseg predict, photos / s | ratio | start of Spark | memory of Spark |"
-        " masks that differ |",
-        "|---|" + "---:|" * 6,
+    head = ["photos", "Spark, photos / s", "personseg predict, photos / s", "ratio", "start of Spark"]
+    head += ["memory of Spark", "masks that differ"]
+    cells = [
+        [
+            f"{found['photos']} {name}, {number(found['mean_photo_bytes'] / 1e3)} KB each",
+            number(found["spark"]["photos_per_s"]),
+            number(found["predict"]["photos_per_s"]),
+            f"{found['ratio']:.2f}",
+            f"{number(found['spark']['start_s'])} s",
+            f"{number(found['spark']['peak_bytes'] / 1e6)} MB",
+            found["masks_that_differ"],
+        ]
+        for name, found in (("small", small), ("12 MP", large))
     ]
-    for name, found in (("small", small), ("12 MP", large)):
-        spark = found["spark"]
-        lines.append(
-            f"| {found['photos']} {name}, {number(found['mean_photo_bytes'] / 1e3)} KB each"
-            f" | {number(spark['photos_per_s'])} | {number(found['predict']['photos_per_s'])} | {found['ratio']:.2f}"
-            f" | {number(spark['start_s'])} s | {number(spark['peak_bytes'] / 1e6)} MB"
-            f" | {found['masks_that_differ']} |"
-        )
-    return "\n".join(lines)
+    return markdown.table(head, cells)
 
 
 def serving_table(found: dict[str, Any]) -> str:
     """Load of the server as Markdown."""
     titles = {"one_client": "1 client, `/mask`", "mask": f"{found['clients']} clients, `/mask`"}
     titles["batch"] = f"{found['clients']} clients, `/batch` of {found['batch']['photos_a_request']}"
-    lines = ["| load | photos / s | p50 | p95 | p99 | requests | failed |", "|---|" + "---:|" * 6]
-    for name, title in titles.items():
-        row = found[name]
-        times = " | ".join(f"{number(1e3 * row[key])} ms" for key in ("p50_s", "p95_s", "p99_s"))
-        lines.append(f"| {title} | {number(row['photos_per_s'])} | {times} | {row['requests']} | {row['errors']} |")
-    return "\n".join(lines)
+    cells = [
+        [
+            title,
+            number(found[name]["photos_per_s"]),
+            *(f"{number(1e3 * found[name][key])} ms" for key in ("p50_s", "p95_s", "p99_s")),
+            found[name]["requests"],
+            found[name]["errors"],
+        ]
+        for name, title in titles.items()
+    ]
+    return markdown.table(["load", "photos / s", "p50", "p95", "p99", "requests", "failed"], cells)
 
 
 def tables(results: Path) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -101,4 +101,4 @@ def test_growth_is_told_against_the_smallest_count() -> None:
     assert measured[1]["memory_growth"] == pytest.approx(0.15)
     assert measured[1]["time_per_photo_growth"] == pytest.approx(0.2)
     assert measured[1]["cpu_per_photo_growth"] == pytest.approx(0.1)
-    assert table(measured)[-1] == "| fetch | 1000 | 12.0 | 11.0 | 0 | +15 % | +10 % |"
+    assert table(measured).splitlines()[-1] == "| fetch | 1000 | 12.0 | 11.0 | 0 | +15 % | +10 % |"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import pages
-from benchmarks.pages import PAGES, markdown, replace, written_anew
+from benchmarks import markdown, pages
+from benchmarks.pages import PAGES, replace, written_anew
 from personseg.errors import UserError
 from personseg.files import write_table
 
@@ -26,7 +26,7 @@ def test_a_table_is_put_between_its_marks() -> None:
 
 
 def test_markdown_has_figures_to_the_right() -> None:
-    assert markdown(["what", "ms"], [["a", 1], ["b", 22]]) == "| what | ms |\n|---|---:|\n| a | 1 |\n| b | 22 |"
+    assert markdown.table(["what", "ms"], [["a", 1], ["b", 22]]) == "| what | ms |\n|---|---:|\n| a | 1 |\n| b | 22 |"
 
 
 def test_cleaning_is_the_mean_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
