@@ -79,10 +79,7 @@ class Peer(Runtime):
         self.network = MediaPipe(model_folder, threads)
 
     def run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-        interpreter = self.network.interpreter
-        interpreter.set_tensor(self.network.input["index"], inputs.astype(np.float32) / 255)
-        interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(self.network.output["index"])[..., 0])
+        return self.network.infer(inputs)
 
 
 def thread_counts(cores: int) -> list[int]:

@@ -37,11 +37,15 @@ class MediaPipe:
     def __call__(self, image: RGB) -> NDArray[np.float32]:
         """Probability of person, float32 HxW, of a photo (uint8 HxWx3)."""
         height, width = self.input["shape"][1:3]
-        small = cv2.resize(image, (int(width), int(height)), interpolation=cv2.INTER_AREA)
-        self.interpreter.set_tensor(self.input["index"], small[None].astype(np.float32) / 255)
-        self.interpreter.invoke()
-        probability = self.interpreter.get_tensor(self.output["index"])[0, ..., 0]
+        small = np.asarray(cv2.resize(image, (int(width), int(height)), interpolation=cv2.INTER_AREA), np.uint8)
+        probability = self.infer(small[None])[0]
         return np.asarray(cv2.resize(probability, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+    def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probability of person, float32 [1, H, W], of one photo of the network's input size (uint8 [1, H, W, 3])."""
+        self.interpreter.set_tensor(self.input["index"], images.astype(np.float32) / 255)
+        self.interpreter.invoke()
+        return np.asarray(self.interpreter.get_tensor(self.output["index"])[..., 0])
 
     def both_ways(self, image: RGB) -> NDArray[np.float32]:
         """The mean over the photo and the mirrored photo, float32 HxW; dearer, and better on val."""

@@ -39,10 +39,10 @@ MADE = {
 ELSEWHERE = {
     "ablation.csv": "`python -m benchmarks.ablation`",
     "cleaning.csv": "`python -m benchmarks.cleaning`",
-    "folder.json": "`python -m benchmarks.folder`",
+    "folder.json": "`python -m benchmarks.folder data/raw/unlabelled`",
     "folder_int8.json": "the same with `--runtime openvino_int8`",
-    "robustness.csv": "`python -m benchmarks.robustness`",
-    "scaling.csv": "`python -m benchmarks.scaling`",
+    "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",
+    "scaling.csv": "`python -m benchmarks.scaling --mediapipe selfie_segmentation.tflite`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
     "self_taught.json": "`dvc exp run` with `-S teacher.model=self` beside the params here",
     "split_seeds.csv": "`make confirm`",

@@ -13,6 +13,7 @@ from benchmarks.scaling import Folders, Row, rows_of, runs_a_round, thread_count
 from personseg.benchmark import Protocol
 from personseg.files import read_table, write_json, write_table
 from personseg.images import write_image
+from personseg.mediapipe import MediaPipe
 from personseg.runtimes import Unavailable
 
 SIZES = [(64, 48), (320, 320)]
@@ -120,11 +121,9 @@ def test_mediapipe_is_timed_from_bytes_to_probabilities(tmp_path: Path, monkeypa
     write_image(tmp_path / "a.jpg", np.full((60, 60, 3), 255, np.uint8))
     given: list[Any] = []
 
-    class Network:
-        input, output = {"index": 3}, {"index": 5}
-
+    class Network(MediaPipe):
         def __init__(self, path: Path, threads: int) -> None:
-            self.interpreter = self
+            self.interpreter, self.input, self.output = self, {"index": 3}, {"index": 5}
             given.append((path, threads))
 
         def set_tensor(self, index: int, values: Any) -> None:
