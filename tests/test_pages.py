@@ -10,7 +10,7 @@ import pytest
 from benchmarks import markdown, pages
 from benchmarks.pages import PAGES, replace, written_anew
 from personseg.errors import UserError
-from personseg.files import write_table
+from personseg.files import write_json, write_table
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -77,3 +77,14 @@ def test_speed_is_told_against_the_quickest_and_by_threads_and_batch(
     head, _, *lines = pages.throughput().splitlines()
     assert head == "| photos / s | 1 thread, batch 1 | 1 thread, batch 4 | 2 threads, batch 1 | 2 threads, batch 4 |"
     assert lines == ["| PyTorch fp32 | 16.7 | 66.7 | 33.3 | 133 |", "| OpenVINO int8 | 100 | 400 | 200 | 800 |"]
+
+
+def test_a_folder_stands_beside_pytorch_and_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"runtime": "openvino_bf16", "images_per_s": 118.4, "ratio": 3.24, "outside_network": 0.152}
+    found |= {"one_by_one": {"images_per_s": 36.55}, "same_runtime_one_by_one": {"images_per_s": 107.4}}
+    ms = {"decode": 0.5, "prepare": 0.02, "network": 7.5, "finish": 0.7, "encode": 0.4, "between": 0.1, "in_all": 9.2}
+    for name in ("folder", "folder_int8"):
+        write_json(tmp_path / f"picsart/{name}.json", {**found, "profile": {"ms": ms}})
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    row = "| OpenVINO bf16 | 118 | 107 | 36.5 | 3.2 | 0.50 | 0.02 | 7.50 | 0.70 | 0.40 | 15 % |"
+    assert pages.folders().splitlines()[2:] == [row, row]
