@@ -28,11 +28,12 @@ def _matte(image: RGB, mask: Mask, gap: Mask, scale: float) -> Mask:
     from pymatting import estimate_alpha_cf
 
     person = mask & ~gap
+    beside = max(1.0, BESIDE * scale)  # with nothing unknown the solver would run to its last iteration
     trimap = person.astype(np.float64)
-    trimap[near(gap, BESIDE * scale)] = 0.5
+    trimap[near(gap, beside)] = 0.5
     trimap[~mask] = 0  # the label never calls a person background, but for holes
     # The contour between gap and person is what is looked for; the gap itself is sure but near it.
-    trimap[gap & ~near(person, BESIDE * scale)] = 0
+    trimap[gap & ~near(person, beside)] = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the convergence of its preconditioner
         alpha = estimate_alpha_cf(image.astype(np.float64) / 255, trimap)

@@ -7,8 +7,9 @@ import pytest
 
 from personseg.audit import inspect
 from personseg.cutouts import matte
+from personseg.defects import Gap
 from personseg.images import Mask
-from personseg.repair import mend, repair
+from personseg.repair import mend, repair, trim_gap
 from tests.figures import LIMITS, case, disc, person, with_many_spots, with_rim
 
 
@@ -35,6 +36,16 @@ def test_hair_gap_is_trimmed_locally(width: int, scale: int) -> None:
     assert (mended ^ mask).sum() < 0.25 * (broken ^ mask).sum()
     assert iou(mended, mask) > 0.99
     np.testing.assert_array_equal(mended[160 * scale :], broken[160 * scale :])
+
+
+def test_the_gap_of_a_tiny_photo_is_trimmed_too() -> None:
+    image, mask = person()
+    rim = with_rim(mask, 8) & ~mask
+    tiny, broken, gap = image[::8, ::8], (mask | rim)[::8, ::8], rim[::8, ::8]
+    trimmed = trim_gap(tiny, broken, Gap(gap, 1.0, 20.0, 0.0, 20.0))
+    assert gap.sum() > 20
+    assert (trimmed & gap).sum() < 0.5 * gap.sum()
+    assert iou(trimmed, mask[::8, ::8]) > 0.97
 
 
 def test_what_cannot_be_bettered_comes_back_unchanged() -> None:

@@ -136,8 +136,9 @@ def _look_at_head(lab: Floats, main: Mask, mask: Mask, expected: Floats) -> _Hea
     inside, outside = depth_of(mask), depth_of(~mask)
     top, bottom = np.flatnonzero(main.any(axis=1))[[0, -1]]
     limit = top + int(min(HEAD_SHARE * (bottom + 1 - top), HEAD_SIZE * float(main.sum()) ** 0.5))
-    edge_zone = main & (inside <= BAND)
-    band = edge_zone & (np.arange(len(mask))[:, None] < limit)
+    rows = np.arange(len(mask))[:, None]
+    edge_zone = main & (inside <= BAND) & (rows <= limit)  # a row more than the band, as the gain is blurred
+    band = edge_zone & (rows < limit)
     background = (outside >= 2) & (outside <= BAND + 2)
     inner = main & (inside > BAND) & (inside < 2.5 * BAND)
     if min(background.sum(), inner.sum()) < 50 or not band.any():
