@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.project import SHRUNK, clone, commit, run, set_params
+from tests.project import ROOT, SHRUNK, clone, commit, run, set_params
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,59 @@ def test_an_experiment_can_be_taken_over_and_compared(experiments):
     assert (experiments / "compared/index.html").stat().st_size > 10_000
     # What was taken over is whole: only `source`, which looks outside, is asked again.
     assert set(re.findall(r"stages\.\w+", run(experiments, "dvc", "repro", "evaluate").stdout)) == {"stages.source"}
+
+
+@pytest.fixture(scope="module")
+def photos(project, tmp_path_factory):
+    """Pairs of somebody's own, in a folder as docs/data.md has it."""
+    folder = tmp_path_factory.mktemp("mine")
+    for name in ("images", "masks"):
+        shutil.copytree(project / "data/jpg" / name, folder / name)
+    return folder
+
+
+def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos):
+    run(experiments, "git", "checkout", "-q", "--", ".")
+    given = ["STAMP=", f"DATA={photos}", "NAME=mine", "LARGE=-S evaluate.overlays=1"]
+    run(experiments, "make", "picsart", *given)
+    data = yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["data"]
+    assert (data["name"], data["source"]) == ("mine", str(photos))
+    assert read(experiments, "data/source.json")["kind"] != "sample"
+    assert read(experiments, "results/mine/metrics/iou.json") == read(experiments, "metrics/iou.json")
+    assert (experiments / "results/mine/README.md").is_file()
+    back = re.search(r"`(git checkout params\.yaml .*?)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    run(experiments, "bash", "-c", back[1])
+    assert yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["data"]["name"] == "sample"
+    sha256 = hashlib.sha256((experiments / "models/person/model.safetensors").read_bytes()).hexdigest()
+    assert read(experiments, "models/person/config.json")["sha256"] == sha256
+
+
+def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photos, tmp_path):
+    plan, out = tmp_path / "plan.yaml", tmp_path / "ablation.csv"
+    variants = {"base": {}, "no dice": {"train.loss": {"dice": 0}}}
+    shared = {"benchmark.backends": ["openvino_f32"], "evaluate.overlays": 0}
+    plan.write_text(yaml.safe_dump({"shared": shared, "variants": variants, "shows": {"base": "nothing"}}))
+    words = ["--data", str(photos), "--name", "mine", "--plan", str(plan), "--out", str(out)]
+    run(experiments, "python", "-m", "benchmarks.ablation", *words)
+    table = pd.read_csv(out)
+    assert table["variant"].tolist() == ["base", "no dice"] and table["shows"].tolist()[0] == "nothing"
+    assert table["val_iou"].between(0.05, 1).all() and (table["openvino_f32_p50_ms"] > 0).all()
+    assert run(experiments, "git", "status", "--porcelain", "params.yaml", "dvc.lock", "metrics").stdout == ""
+    named = run(experiments, "dvc", "exp", "list", "--name-only").stdout.split()
+    assert {"mine-base-1", "mine-no-dice-1"} <= set(named)
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("folder", ["data/jpg/images", "--limit", "6", "--one-by-one", "4"]),
+        ("scaling", ["--backends", "openvino_int8", "--batches", "1", "--threads", "1", "--seconds", "0.5"]),
+    ],
+)
+def test_timings_of_the_pages_run_on_the_roads_model(experiments, module, options, tmp_path):
+    run(experiments, "dvc", "checkout")
+    run(experiments, "python", "-m", f"benchmarks.{module}", *options, "--out", str(tmp_path / "out"))
+    assert (tmp_path / "out").stat().st_size > 100
 
 
 def one_error_line(done):
