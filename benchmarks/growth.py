@@ -43,6 +43,7 @@ from personseg.splitting import split
 from stages.common import PeakMemory
 from stages.params import load_params
 
+ROAD = "the road"  # the row of all steps together
 BASE = 100  # generated pictures all others are made from
 SEED = 1
 WATCH_S = 0.2
@@ -164,6 +165,16 @@ def measure(count: int, height: int, root: Path | None) -> Iterator[dict[str, An
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def add_road(rows: list[dict[str, Any]]) -> None:
+    """Add a row for all steps of a count together: the sum of times, the most memory that any step had."""
+    rows[:] = [row for row in rows if row["step"] != ROAD]
+    for count in sorted({row["photos"] for row in rows}):
+        its = [row for row in rows if row["photos"] == count]
+        whole = {name: sum(row[name] for row in its) for name in ("seconds", "cpu_seconds")}
+        peak = max(row["peak_bytes"] for row in its)
+        rows.append({**its[0], "step": ROAD, **whole, "peak_bytes": peak})
+
+
 def compare(rows: list[dict[str, Any]]) -> None:
     """Add to each row what a photo costs, and how memory and that have grown since the smallest count."""
     first = {row["step"]: row for row in sorted(rows, key=lambda row: -row["photos"])}
@@ -186,11 +197,21 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['ms_per_photo']:.1f}",
             f"{row['cpu_ms_per_photo']:.1f}",
             f"{row['peak_bytes'] / 1e6:.0f}",
-            *(f"{row[name]:+.0%}".replace("%", " %") for name in ("memory_growth", "cpu_per_photo_growth")),
+            *(
+                f"{row[f'{name}_growth']:+.0%}".replace("%", " %")
+                for name in ("memory", "time_per_photo", "cpu_per_photo")
+            ),
         ]
-        for row in rows
+        for row in sorted(rows, key=lambda row: int(row["photos"]))
     ]
-    costs = ["ms a photo", "processor ms a photo", "peak MB", "memory, growth", "processor time, growth"]
+    costs = [
+        "ms a photo",
+        "processor ms a photo",
+        "peak MB",
+        "memory, growth",
+        "time, growth",
+        "processor time, growth",
+    ]
     return markdown.table(["step", "photos", *costs], cells)
 
 
@@ -205,7 +226,7 @@ def main() -> None:
         old = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else []
         rows = [row for row in old if row.get("height") == arguments.height]
         for count in sorted(set(arguments.counts)):
-            if sum(row["photos"] == count for row in rows) == len(steps(Path())):
+            if {row["step"] for row in rows if row["photos"] == count} >= set(steps(Path())):
                 continue
             rows = [row for row in rows if row["photos"] != count]
             for row in measure(count, arguments.height, arguments.folder):
@@ -213,6 +234,9 @@ def main() -> None:
                 compare(rows)
                 print(row, flush=True)
                 write_json(arguments.out, rows)
+        add_road(rows)
+        compare(rows)
+        write_json(arguments.out, rows)
     print(table(rows))
 
 

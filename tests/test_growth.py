@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.growth import compare, table
+from benchmarks.growth import ROAD, add_road, compare, table
 from personseg import tables
 from personseg.convert import find_pairs
 from personseg.duplicates import group, near_pairs
@@ -97,8 +97,19 @@ def test_growth_is_told_against_the_smallest_count() -> None:
         {"step": "fetch", "photos": 100, "height": 48, "seconds": 1.0, "cpu_seconds": 1.0, "peak_bytes": 100},
         {"step": "fetch", "photos": 1000, "height": 48, "seconds": 12.0, "cpu_seconds": 11.0, "peak_bytes": 115},
     ]
+    add_road(measured)
+    add_road(measured)
     compare(measured)
+    assert [row["step"] for row in measured] == ["fetch", "fetch", ROAD, ROAD]
     assert measured[1]["memory_growth"] == pytest.approx(0.15)
     assert measured[1]["time_per_photo_growth"] == pytest.approx(0.2)
     assert measured[1]["cpu_per_photo_growth"] == pytest.approx(0.1)
-    assert table(measured).splitlines()[-1] == "| fetch | 1000 | 12.0 | 11.0 | 0 | +15 % | +10 % |"
+    assert table(measured).splitlines()[-2] == "| fetch | 1000 | 12.0 | 11.0 | 0 | +15 % | +20 % | +10 % |"
+
+
+def test_the_road_is_the_sum_of_its_steps() -> None:
+    row = {"photos": 100, "height": 48, "seconds": 1.0, "cpu_seconds": 1.5, "peak_bytes": 100}
+    rows = [{"step": "fetch", **row}, {"step": "split", **row, "seconds": 3.0, "peak_bytes": 70}]
+    add_road(rows)
+    expected = {"step": ROAD, "photos": 100, "height": 48, "seconds": 4.0, "cpu_seconds": 3.0, "peak_bytes": 100}
+    assert rows[-1] == expected
