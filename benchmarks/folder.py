@@ -29,12 +29,12 @@ from benchmarks.gpu_check import in_own_process
 from personseg import batch, segmenter
 from personseg.batch import Folder
 from personseg.cpu import keep_freed_memory
-from personseg.environment import cpu_model
+from personseg.environment import cpu_model, usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
 from personseg.images import read_mask, write_mask
 from personseg.inputs import Item, find_photos
-from personseg.segmenter import Segmenter, cores
+from personseg.segmenter import Segmenter
 from personseg.writers import Job, Writer
 
 T = TypeVar("T")
@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="take the first N photos only")
     parser.add_argument("--one-by-one", type=int, default=200, help="photos of the one-by-one rows (default 200)")
     parser.add_argument("--runtime", default="auto")
-    parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--model", type=Path, default=Path("models/person"))
     parser.add_argument("--out", type=Path, default=Path("results/picsart/folder.json"))
     arguments = parser.parse_args()

@@ -28,11 +28,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.process_tree import watched
-from personseg.environment import cpu_model
+from personseg.environment import cpu_model, usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
 from personseg.inputs import find_photos
-from personseg.segmenter import cores
 
 HOST = "127.0.0.1"
 Answer = tuple[float, float, int]  # start and latency in seconds, status
@@ -164,7 +163,7 @@ def measure(photos: Sequence[Path], clients: int, seconds: float, workers: int, 
         "batch": batches,
         "peak_bytes": memory.peak_bytes,
         "options": more,
-        "cores": cores(),
+        "cores": usable_cores(),
         "cpu": cpu_model(),
     }
 
@@ -175,7 +174,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=64, help="take the first N photos only (default 64)")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
-    parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--workers", type=int, default=usable_cores())
     parser.add_argument("--batch", type=int, default=8, help="photos of a batch")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--model", default="models/person")

@@ -29,12 +29,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.process_tree import run_watched
-from personseg.environment import cpu_model
+from personseg.environment import cpu_model, usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
 from personseg.images import write_image
 from personseg.inputs import find_photos
-from personseg.segmenter import cores, read_photo
+from personseg.segmenter import read_photo
 from personseg.spark import list_photos
 
 GOALS = {"ratio": 0.8}  # of Spark's photos a second to those of `personseg predict`
@@ -145,7 +145,7 @@ def measure(
         "whole_ratio": found["whole_photos_per_s"] / mean["whole_photos_per_s"],
         "masks_that_differ": other,
         "goals": GOALS,
-        "cores": cores(),
+        "cores": usable_cores(),
         "cpu": cpu_model(),
     }
 
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=1, help="of every photo (default 1)")
     parser.add_argument("--limit", type=int, help="take the first N photos only")
     parser.add_argument("--side", type=int, help="enlarge photos to this longer side, in pixels")
-    parser.add_argument("--master", default=f"local[{cores()}]", help="Spark's")
+    parser.add_argument("--master", default=f"local[{usable_cores()}]", help="Spark's")
     parser.add_argument("--runtime", default="auto")
     parser.add_argument("--model", default="models/person")
     parser.add_argument("--out", type=Path, default=Path("results/spark.json"))

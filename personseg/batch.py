@@ -13,11 +13,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from personseg.environment import usable_cores
 from personseg.errors import UserError
 from personseg.images import RGB
 from personseg.inputs import Item, count_pixels, find_photos
 from personseg.model_config import check_weights, read_config
-from personseg.segmenter import Segmenter, cores, read_photo, runtimes_here
+from personseg.segmenter import Segmenter, read_photo, runtimes_here
 from personseg.writers import Job, RleWriter, Writer
 
 MAX_STREAMS = 8  # photos at once
@@ -115,7 +116,7 @@ def run_job(job: Job, model: Path, runtime: str, threads: int | None) -> int:
         print(f"{skipped} done before, skipped (--overwrite does them again)", file=sys.stderr)
     if not todo:
         return 0
-    folder = Folder(writer, model, runtime, threads or cores(), sum(not item.is_video for item in todo))
+    folder = Folder(writer, model, runtime, threads or usable_cores(), sum(not item.is_video for item in todo))
     quickest = next((f"; not {name}: {reason}" for name, reason in folder.segmenter.skipped.items()), "")
     print(f"runtime: {folder.segmenter.runtime_name}{quickest}", file=sys.stderr)
     failures: list[str] = []

@@ -27,6 +27,7 @@ from PIL import Image, ImageColor
 
 from personseg.benchmark import Protocol, repeat
 from personseg.cutouts import compose, cut
+from personseg.environment import usable_cores
 from personseg.errors import UserError
 from personseg.geometry import letterbox
 from personseg.images import RGB, Mask, write_image, write_mask
@@ -34,7 +35,7 @@ from personseg.memory import return_freed_memory
 from personseg.model_config import read_config
 from personseg.runtimes import Runtime
 from personseg.sample.photo import draw_pair
-from personseg.segmenter import BLUR, Segmenter, cores, read_photo, runtimes_here
+from personseg.segmenter import BLUR, Segmenter, read_photo, runtimes_here
 
 LOOPBACK = "127.0.0.1"
 PREVIEW = 1200  # px of the longer side of what the page shows; downloads have the photo's own size
@@ -157,7 +158,7 @@ class Demo:
         if photo is None:
             raise UserError("no photo yet: drop one, or choose an example")
         image = read_upload(photo)
-        protocol = Protocol(TIMED_RUNS, warmup_runs=1, warmup_s=0, max_seconds=math.inf, threads=cores())
+        protocol = Protocol(TIMED_RUNS, warmup_runs=1, warmup_s=0, max_seconds=math.inf, threads=usable_cores())
         rows: list[list[Any]] = []
         for name, segmenter in gr.Progress().tqdm(list(self.segmenters.items()), desc="runtimes"):
             with self.busy:

@@ -8,7 +8,6 @@ mask = segmenter.predict("photo.jpg").mask
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps
 from scipy.special import entr, expit
 
+from personseg.environment import usable_cores
 from personseg.errors import UserError
 from personseg.geometry import Placement, letterbox
 from personseg.images import RGB, Mask, open_supplied, to_rgb
@@ -106,7 +106,7 @@ class Segmenter:
         config = read_config(folder)
         check_weights(folder, config)
         exported = Path(export_folder) if export_folder is not None else folder.parent / "export"
-        threads = threads or cores()
+        threads = threads or usable_cores()
         if runtime == "auto":
             names: Sequence[str] = PREFERENCE_ON_GPU if _has_nvidia_gpu() else PREFERENCE
         elif runtime in BACKENDS and not runtime.startswith("report_"):
@@ -280,14 +280,9 @@ def runtimes_here(folder: str | Path) -> Iterator[tuple[str, Runtime | str]]:
         if name.startswith(("report_", "torch_compile")):
             continue
         try:
-            yield name, load_runtime(name, folder, folder.parent / "export", config, cores())
+            yield name, load_runtime(name, folder, folder.parent / "export", config, usable_cores())
         except Unavailable as reason:
             yield name, str(reason)
-
-
-def cores() -> int:
-    """Number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _has_nvidia_gpu() -> bool:

@@ -36,11 +36,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from personseg import rle
+from personseg.environment import usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.images import Mask
 from personseg.model_config import check_weights, read_config
 from personseg.rows import DONE, TooLarge, find_mask, photo_row
-from personseg.segmenter import MAX_PIXELS, Segmenter, cores
+from personseg.segmenter import MAX_PIXELS, Segmenter
 from personseg.table_model import model_folder
 
 T = TypeVar("T")
@@ -204,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="models/person", help="folder of the model, or models:/NAME@best of MLflow")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; default: this machine alone")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--workers", type=int, default=cores(), help="processes; default: one for every core")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes; default: one for every core")
     parser.add_argument("--runtime", default="auto", help="backend, or auto: the quickest here but for int8")
     parser.add_argument("--max-bytes", type=int, default=Settings.max_bytes, help="of a photo's file")
     parser.add_argument("--max-pixels", type=int, default=Settings.max_pixels, help="of a photo")
@@ -218,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = Settings(
             model=str(folder.absolute()),
             runtime=given.runtime,
-            threads=max(1, cores() // given.workers),
+            threads=max(1, usable_cores() // given.workers),
             max_bytes=given.max_bytes,
             max_pixels=given.max_pixels,
             max_photos=given.max_photos,

@@ -6,6 +6,7 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from personseg.environment import usable_cores
 from personseg.errors import UserError
 from personseg.geometry import letterbox
 from personseg.images import read_image
@@ -115,6 +117,37 @@ def test_compiled_network_is_compiled_and_gives_the_eager_logits(
     with torch.inference_mode():
         expected = network(torch.from_numpy(photos[:1]).permute(0, 3, 1, 2).float())[:, 0].numpy()
     np.testing.assert_allclose(runtime.infer(photos[:1]), expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads are pinned on Linux alone")
+def test_a_process_that_has_a_part_of_the_machine_may_run_anywhere(
+    exported: Exported, photos: NDArray[np.uint8]
+) -> None:
+    """As workers of Spark and of the server are: each with one thread, and all would take the first core."""
+    if usable_cores() < 2:
+        pytest.skip("one core")
+
+    def places(threads: int) -> set[frozenset[int]]:
+        runtime = make_runtime("openvino_f32")
+        runtime.load(exported.model, exported.folder, threads=threads)
+        runtime.infer(photos[:1])
+        seen, ended = set(), threading.Event()
+
+        def look(thread: int) -> None:
+            while not ended.wait(0.001):
+                seen.add(frozenset(os.sched_getaffinity(thread)))
+
+        watcher = threading.Thread(target=look, args=(threading.get_native_id(),))
+        watcher.start()
+        for _ in range(200):
+            runtime.infer(photos[:1])
+        ended.set()
+        watcher.join()
+        return seen
+
+    anywhere = frozenset(os.sched_getaffinity(0))
+    assert places(1) == {anywhere}
+    assert len(places(len(anywhere))) > 1, "this looks where threads run"
 
 
 def test_report_network_takes_320x320() -> None:

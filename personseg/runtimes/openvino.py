@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personseg.environment import cpu_model
+from personseg.environment import cpu_model, usable_cores
 from personseg.runtimes import Runtime, artifact_file
 
 # Importing OpenVINO or NNCF reports to its maker over the network unless its telemetry package is
@@ -42,6 +42,8 @@ def compile_model(model: ov.Model, batch: int, threads: int, streams: int, hint:
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
+        # A process with part of the machine has others beside it, and every one would be pinned to the first cores.
+        "ENABLE_CPU_PINNING": threads >= usable_cores(),
     }
     if streams > 1:
         settings["NUM_STREAMS"] = streams
