@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import threading
@@ -170,6 +171,15 @@ def test_two_workers_bear_load_and_a_dead_one_is_replaced(model: Path, tmp_path:
         body = [("/mask", photos[0].read_bytes(), {})]
         found = serving.load(port, body, 4, 1.0)
         assert found and {status for *_, status in found} == {200}
+        later = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        seconds = []
+        for _ in range(40):
+            start = time.perf_counter()
+            later.request("GET", "/health")
+            later.getresponse().read()
+            seconds.append(time.perf_counter() - start)
+        later.close()
+        assert min(seconds[-20:]) < 0.03, "the body waits for the head to be confirmed, 40 ms"
         addresses = {each.laddr.ip for each in psutil.Process(process.pid).net_connections() if each.status == "LISTEN"}
         assert addresses == {"127.0.0.1"}
 
