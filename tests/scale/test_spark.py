@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
 
 from personseg import rle, spark
 from personseg.errors import UserError
-from personseg.rows import DONE
+from personseg.rows import DONE, photo_row
 from personseg.segmenter import Segmenter
 from personseg.spark import Job, deal, list_photos, model_on_every_node, read_done, read_photos, segment, spark_session
+from personseg.table_model import save_table_model
 from tests.scale.model import model, save, write_photos
 
 __all__ = ["model"]  # a fixture
@@ -74,6 +76,30 @@ def test_every_photo_has_a_row_and_a_second_run_does_what_is_missing(
     assert segment(session, job, sha256).photos == 0
     with pytest.raises(UserError, match="holds masks of another model"):
         read_done(session, str(out), "0" * 64)
+
+
+@needs_java
+def test_mlflows_own_udf_applies_the_model_to_bytes(ready: tuple[Any, str, Job], model: Path, tmp_path: Path) -> None:
+    session, *_ = ready
+    photos = write_photos(tmp_path / "photos", ["a.jpg", "b.jpg", "c.jpg"])
+    (tmp_path / "photos/bad.jpg").write_text("no photo")
+    save_table_model(model, tmp_path / "stored", {"runtime": "pytorch_fp32", "threads": 1})
+    from pyspark.sql.functions import struct
+
+    kinds = "status string, reason string, height double, width double, rle string, model string"
+    udf = mlflow.pyfunc.spark_udf(session, str(tmp_path / "stored"), result_type=kinds, env_manager="local")
+    given = [(path.name, path.read_bytes()) for path in [*photos, tmp_path / "photos/bad.jpg"]]
+    table = session.createDataFrame(given, "name string, photo binary").select(
+        "name", udf(struct("photo")).alias("row")
+    )
+    found = {row["name"]: row for row in table.select("name", "row.*").collect()}
+    alone = Segmenter.load(model, "pytorch_fp32", 1)
+    for path in photos:
+        expected = photo_row(alone, str(path))
+        del expected["reason"]
+        assert {name: found[path.name][name] for name in expected} == expected
+    bad = found["bad.jpg"]
+    assert (bad["status"], bad["reason"], bad["height"]) == ("failed", "not a readable image", None)
 
 
 @needs_java
