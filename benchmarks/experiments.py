@@ -38,6 +38,7 @@ def refuse_uncommitted() -> None:
 def restore() -> None:
     """Put params.yaml, dvc.lock and metrics/ back; data/ and models/ stay the last run's until `dvc checkout`."""
     _git("checkout", "--quiet", "HEAD", "--", *RESTORED)
+    _git("clean", "--quiet", "-d", "--force", "--", *RESTORED)  # the row of a backend that others do not run
 
 
 def settings(values: Mapping[str, Any]) -> list[str]:

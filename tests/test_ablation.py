@@ -78,6 +78,7 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
         done.append(name)
         for path in CHANGED:
             (repository / path).write_text("a: 2\n")
+        (repository / "metrics/another.json").touch()
         if name.endswith("-3"):
             raise UserError("failed")
 
@@ -94,6 +95,7 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
     with pytest.raises(UserError, match="failed"):
         ablation.ablate("sample", "sample", [3], ["base"], out)
     assert all((repository / path).read_text() == "a: 1\n" for path in CHANGED)
+    assert not (repository / "metrics/another.json").exists()
 
 
 @pytest.mark.parametrize("changed", CHANGED)
