@@ -216,7 +216,8 @@ def told(figures: dict[str, Any]) -> str:
     return (
         f"{figures['photos']} photos cut out, {figures['busy']} times 'busy', {sum(figures['errors'].values())} errors;"
         f" {figures['p50_s']:.1f} s to a result at the median, {figures['p95_s']:.1f} s at the 95th percentile; the"
-        f" server's memory, {figures['idle_bytes'] / 1e9:.2f} GB at first, peaked at {peaks} GB in the three minutes."
+        f" server's memory, {figures['idle_bytes'] / 1e9:.2f} GB at first, peaked at {peaks} GB in the thirds of that"
+        " time."
     )
 
 

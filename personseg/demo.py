@@ -44,6 +44,7 @@ MAX_UPLOAD = 100 * 2**20  # bytes of a photo
 KEPT_S = 60  # seconds a file to download stays here
 AT_ONCE = 2  # photos in work, which bounds memory: each may have 150 megapixels
 WAITING = 32  # steps in the queue; who comes then is told that the page is busy
+SESSIONS = 200  # visits that Gradio remembers, 40 kB each; by default 10,000
 EXAMPLES = ((3, (480, 360)), (8, (480, 360)), (12, (360, 640)), (21, (720, 540)))  # seed and size of drawn photos
 TRANSPARENT, BLURRED, COLOUR, PICTURE = "transparent", "blurred", "a colour", "a picture"
 BUTTONS: list[Any] = ["fullscreen"]  # what is shown is shrunk; the downloads are below it
@@ -340,6 +341,7 @@ def serve(model: Path, host: str, port: int, block: bool = True) -> str:
             css=CSS,
             ssr_mode=False,  # that would need Node
             max_file_size=MAX_UPLOAD,
+            state_session_capacity=SESSIONS,
         )
     except OSError as error:
         raise UserError(f"port {port} cannot be used ({error}); choose another with --port") from None

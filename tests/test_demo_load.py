@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from gradio.state_holder import SessionState
 
 from benchmarks import demo_load
 from personseg import demo
@@ -38,6 +40,17 @@ def test_who_comes_to_a_full_queue_is_told_so_and_nobody_gets_an_error(
     monkeypatch.setattr(demo, "WAITING", 2)
     tally = asyncio.run(demo_load.crowd(demo.serve(model, "127.0.0.1", 0, block=False).rstrip("/"), 12, 2))
     assert tally.busy and tally.seconds and not tally.errors
+
+
+def test_visits_are_forgotten(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "SESSIONS", 3)
+    gc.collect()
+    before = sum(isinstance(each, SessionState) for each in gc.get_objects())
+    address = demo.serve(model, "127.0.0.1", 0, block=False).rstrip("/")
+    tally = asyncio.run(demo_load.crowd(address, 6, 0.1))
+    gc.collect()
+    kept = sum(isinstance(each, SessionState) for each in gc.get_objects()) - before
+    assert tally.downloads == 6 and 0 < kept <= 4  # three, and one that came in
 
 
 def test_an_answer_to_another_photo_is_an_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
