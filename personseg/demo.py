@@ -30,6 +30,7 @@ from personseg.cutouts import compose, cut
 from personseg.environment import usable_cores
 from personseg.errors import UserError
 from personseg.geometry import letterbox
+from personseg.heaps import share_heaps
 from personseg.images import RGB, Mask, write_image, write_mask
 from personseg.memory import return_freed_memory
 from personseg.model_config import read_config
@@ -328,6 +329,7 @@ def make_page(demo: Demo) -> gr.Blocks:
 
 def serve(model: Path, host: str, port: int, block: bool = True) -> str:
     """Start the page; return its address. UserError: no model, or a port that is taken."""
+    share_heaps()
     demo = Demo(model)
     page = make_page(demo)
     theme = gr.themes.Default(font=FONTS, font_mono=["ui-monospace", "monospace"])
