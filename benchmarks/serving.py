@@ -138,15 +138,20 @@ def summary(found: Sequence[Answer], photos_each: int) -> dict[str, Any]:
     }
 
 
-def measure(photos: Sequence[Path], clients: int, seconds: float, workers: int, batch: int, more: list[str]) -> Any:
-    """All figures; `more` are options of the server."""
+def measure(
+    photos: Sequence[Path], clients: int, seconds: float, workers: int, batch: int, runtime: str, model: str
+) -> Any:
+    """All figures."""
     bodies = [photo.read_bytes() for photo in photos]
     single = [("/mask", body, {"Content-Type": "application/octet-stream"}) for body in bodies]
     several = []
     for at in range(0, len(bodies), batch):
         chosen = [bodies[(at + step) % len(bodies)] for step in range(batch)]
         several.append(("/batch", *batch_body(chosen)))
-    with server("--workers", str(workers), *more) as (process, port, ready), watched(process.pid) as memory:
+    with (
+        server("--workers", str(workers), "--model", model, "--runtime", runtime) as (process, port, ready),
+        watched(process.pid) as memory,
+    ):
         load(port, single, clients, min(2.0, seconds))  # warms every worker
         alone = summary(load(port, single, 1, min(5.0, seconds)), 1)
         ones = summary(load(port, single, clients, seconds), 1)
@@ -162,7 +167,7 @@ def measure(photos: Sequence[Path], clients: int, seconds: float, workers: int, 
         "mask": ones,
         "batch": batches,
         "peak_bytes": memory.peak_bytes,
-        "options": more,
+        "runtime": runtime,
         "cores": usable_cores(),
         "cpu": cpu_model(),
     }
@@ -184,8 +189,7 @@ def main() -> None:
         photos = [item.path for item in find_photos([str(given.photos)], False) if not item.is_video][: given.limit]
         if not photos:
             raise UserError(f"{given.photos}: no photos in it")
-        options = ["--model", given.model, "--runtime", given.runtime]
-        found = measure(photos, given.clients, given.seconds, given.workers, given.batch, options)
+        found = measure(photos, given.clients, given.seconds, given.workers, given.batch, given.runtime, given.model)
         write_json(given.out, found)
     for name in ("one_client", "mask", "batch"):
         row = found[name]

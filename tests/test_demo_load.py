@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from gradio.state_holder import SessionState
 
 from benchmarks import demo_load
 from personseg import demo
+from personseg.errors import UserError
 from personseg.model import build_model, save_model
 from personseg.model_config import ModelConfig
 from tests.networks import architecture
@@ -51,6 +55,44 @@ def test_visits_are_forgotten(model: Path, monkeypatch: pytest.MonkeyPatch) -> N
     gc.collect()
     kept = sum(isinstance(each, SessionState) for each in gc.get_objects()) - before
     assert tally.downloads == 6 and 0 < kept <= 4  # three, and one that came in
+
+
+HEAPS = """
+import ctypes, sys, threading
+from personseg.heaps import share_heaps
+if sys.argv[1] == "shared":
+    share_heaps()
+held, kept = threading.Barrier(9), []
+def thread():
+    kept.append(bytes(5000))
+    held.wait()
+threads = [threading.Thread(target=thread) for _ in range(8)]
+for each in threads:
+    each.start()
+held.wait()
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_stats"), reason="glibc's alone")
+@pytest.mark.parametrize(("how", "shared"), [("shared", True), ("apart", False)])
+def test_threads_share_two_heaps(how: str, shared: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=True)
+    assert (done.stderr.count("Arena ") == 2) is shared, done.stderr
+
+
+def test_heaps_are_shared_before_models_start_threads(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def no_demo(_: Path) -> demo.Demo:
+        called.append("model")
+        raise UserError("stop")
+
+    monkeypatch.setattr(demo, "share_heaps", lambda: called.append("heaps"))
+    monkeypatch.setattr(demo, "Demo", no_demo)
+    with pytest.raises(UserError, match="stop"):
+        demo.serve(model, "127.0.0.1", 0, block=False)
+    assert called == ["heaps", "model"]
 
 
 def test_an_answer_to_another_photo_is_an_error(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,11 @@ def test_report_is_one_page_that_needs_no_network(project):
     assert "<script src" not in page and 'href="http' not in page.replace('<a href="http', "")
 
 
+def assert_model_is_whole(folder):
+    sha256 = hashlib.sha256((folder / "models/person/model.safetensors").read_bytes()).hexdigest()
+    assert read(folder, "models/person/config.json")["sha256"] == sha256
+
+
 def mlflow_runs(project):
     import mlflow
 
@@ -153,8 +158,7 @@ def test_an_experiment_can_be_taken_over_and_compared(experiments):
     run(experiments, "dvc", "exp", "apply", "longer")
     assert yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["train"]["epochs"] == 2
     assert len(pd.read_csv(experiments / "plots/history.csv")) == 2
-    sha256 = hashlib.sha256((experiments / "models/person/model.safetensors").read_bytes()).hexdigest()
-    assert read(experiments, "models/person/config.json")["sha256"] == sha256
+    assert_model_is_whole(experiments)
     changes = run(experiments, "dvc", "metrics", "diff").stdout
     assert "val.iou" in changes and "metrics/iou.json" in changes
     run(experiments, "dvc", "plots", "diff", "--out", "compared")
@@ -184,8 +188,7 @@ def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos):
     back = re.search(r"`(git checkout params\.yaml .*?)`", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     run(experiments, "bash", "-c", back[1])
     assert yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["data"]["name"] == "sample"
-    sha256 = hashlib.sha256((experiments / "models/person/model.safetensors").read_bytes()).hexdigest()
-    assert read(experiments, "models/person/config.json")["sha256"] == sha256
+    assert_model_is_whole(experiments)
 
 
 def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photos, tmp_path):
