@@ -66,12 +66,22 @@ class Findings:
     ragged_edge: float
 
 
+def mendable(
+    case: Case, limits: AuditLimits, certain_only: bool = False
+) -> tuple[defects.Region, defects.Region, defects.Gap]:
+    """Measure the defects that `personseg.repair` mends: spots, holes, hair gap; or the certain ones among them."""
+    image, mask, expected = case.image, case.mask, case.expected
+    return (
+        defects.spots(image, mask, expected, certain_only),
+        defects.holes(image, mask, expected, certain_only),
+        defects.hair_gap(image, mask, expected, limits.gap_width, limits.wide_gap_width, certain_only),
+    )
+
+
 def inspect(case: Case, limits: AuditLimits) -> Findings:
     """Measure all defects of a mask."""
     image, mask, expected = case.image, case.mask, case.expected
-    spots = defects.spots(image, mask, expected)
-    holes = defects.holes(image, mask, expected)
-    gap = defects.hair_gap(image, mask, expected, limits.gap_width, limits.wide_gap_width)
+    spots, holes, gap = mendable(case, limits)
     return Findings(
         coverage=defects.coverage(mask),
         spots=spots,

@@ -27,6 +27,7 @@ BY_HAND = "mended by hand"
 class _Job:
     stem: str
     category: int
+    reviewed: bool = False
     mended: Path | None = None  # the mask a person mended
 
 
@@ -44,7 +45,7 @@ def _keep(
     elif job.category == 2:
         if not repair_category_2:
             return False, ""
-        mended, steps = repair(read_case(jpg_dir, folds_dir, job.stem), limits)
+        mended, steps = repair(read_case(jpg_dir, folds_dir, job.stem), limits, certain_only=not job.reviewed)
         if not steps:
             return False, UNDONE
         done = "; ".join(steps)
@@ -91,7 +92,7 @@ def filter_masks(
     for stem in sorted(suggested, key=natural_key):
         mended = mended_path(Path(categories_csv), stem) if categories_csv else None
         category = reviews[stem].category if stem in reviews else suggested[stem]
-        jobs.append(_Job(stem, category, mended if mended and mended.is_file() else None))
+        jobs.append(_Job(stem, category, stem in reviews, mended if mended and mended.is_file() else None))
     chosen = [job for job in jobs if job.category < 3]
     with fresh_folder(out_dir) as folder:
         for name in ("images", "masks"):
@@ -105,7 +106,7 @@ def filter_masks(
             for job in jobs:
                 kept, done = next(outcomes) if job.category < 3 else (False, "")
                 category = 3 if done == UNDONE else job.category
-                source = "reviewed" if job.stem in reviews else "suggested"
+                source = "reviewed" if job.reviewed else "suggested"
                 counts.update([str(category), source])
                 counts.update({"kept": kept, "repaired": kept and category == 2, "undone": done == UNDONE})
                 yield {

@@ -21,7 +21,7 @@ from personseg.parallel import parallel_map
 # What counts, planted and found alike: px, for hair gaps width and length of the rim.
 SMALLEST = {"spots": 12.0, "holes": 12.0, "extra_background": 150.0}
 GAP_WIDTH, GAP_LENGTH = 4.0, 20
-SMALLEST_GAP = 80.0  # px; a found gap of fewer is a chip of one
+SMALLEST_GAP = 60.0  # px; a found gap of fewer is a chip of one
 OVERLAP = 0.5  # share of a planted piece that findings must cover, and of a finding that must be planted
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from personseg.audit import AuditLimits, Case, Findings, blank, inspect, judge, quality
-from personseg.defects import HEIGHT, Gap
+from personseg.audit import AuditLimits, Case, blank, inspect, judge, mendable, quality
+from personseg.defects import HEIGHT, Gap, Region
 from personseg.defects.shared import near, window_around
 from personseg.images import RGB, Mask
 
@@ -77,34 +77,37 @@ def trim_gap(image: RGB, mask: Mask, gap: Gap) -> Mask:
     return np.asarray(keep[labels])
 
 
-def mend(case: Case, found: Findings, limits: AuditLimits) -> tuple[Mask, list[str]]:
+def mend(case: Case, spots: Region, holes: Region, gap: Gap) -> tuple[Mask, list[str]]:
     """Mend what was found, unjudged; return the mask (bool HxW) and the steps done, in words."""
     mended = case.mask
     steps: list[str] = []
-    if blank(found, limits):
-        return mended, steps
-    if found.spots.count:
-        mended = mended & ~found.spots.where
-        steps.append(f"spots removed ({found.spots.count}, {found.spots.area:.0f} px)")
-    if found.holes.count:
-        mended = mended | found.holes.where
-        steps.append(f"holes filled ({found.holes.count}, {found.holes.area:.0f} px)")
-    if found.gap.where.any():
+    if spots.count:
+        mended = mended & ~spots.where
+        steps.append(f"spots removed ({spots.count}, {spots.area:.0f} px)")
+    if holes.count:
+        mended = mended | holes.where
+        steps.append(f"holes filled ({holes.count}, {holes.area:.0f} px)")
+    if gap.where.any():
         with contextlib.suppress(ValueError):  # the matte did not converge: the gap stays
-            mended = trim_gap(case.image, mended, found.gap)
-            steps.append(f"hair gap trimmed ({found.gap.width:.0f} px over {found.gap.length:.0f} px)")
+            mended = trim_gap(case.image, mended, gap)
+            steps.append(f"hair gap trimmed ({gap.width:.0f} px over {gap.length:.0f} px)")
     return mended, steps
 
 
-def repair(case: Case, limits: AuditLimits) -> tuple[Mask, list[str]]:
+def repair(case: Case, limits: AuditLimits, certain_only: bool = True) -> tuple[Mask, list[str]]:
     """Mend a mask; return the mask (bool HxW) and the steps done, in words.
 
+    Where nobody has looked at the mask, only what is certain is mended: trimming hair that is taken for a gap costs
+    more than leaving the mask out. Where a person called it fixable, all that is found (`certain_only` off).
     The result is kept only if the audit finds it better than before and in category 1, and if at most
     8 % of the mask changed; otherwise the mask comes back unchanged, with no steps.
     """
     mask = case.mask
     before = inspect(case, limits)
-    mended, steps = mend(case, before, limits)
+    if blank(before, limits):
+        return mask, []
+    found = mendable(case, limits, certain_only=True) if certain_only else (before.spots, before.holes, before.gap)
+    mended, steps = mend(case, *found)
     if not steps or (mended != mask).sum() > MOST_CHANGED * mask.sum():
         return mask, []
     after = inspect(replace(case, mask=mended), limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from personseg.audit import audit
 from personseg.categories import Review, write_categories
+from personseg.defects.hair_gap import REAL_GAP
 from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.filtering import UNDONE, filter_masks
@@ -114,3 +116,15 @@ def test_undone_repair_becomes_category_3(jpg: Path, tmp_path: Path) -> None:
     counts = filter_masks(jpg, jpg / "folds", jpg / "scores.csv", None, tmp_path / "clean", strict, workers=1)
     assert counts["category"] == {"1": 2, "2": 0, "3": 4}
     assert counts["repair_undone"] == 2
+
+
+def test_what_is_not_certain_is_mended_only_where_a_person_called_it_fixable(
+    jpg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The module, that is: the package has a function of the same name.
+    monkeypatch.setattr(sys.modules["personseg.defects.hair_gap"], "REAL_GAP", replace(REAL_GAP, certain=1.0))
+    assert clean(jpg, tmp_path / "unseen")["repair_undone"] == 1
+    write_categories(tmp_path / "categories.csv", [Review("3", 2, "hair_gap", "me")])
+    assert clean(jpg, tmp_path / "seen", tmp_path / "categories.csv")["repair_undone"] == 0
+    repairs = read_table(tmp_path / "seen" / "manifest.csv").set_index("stem")["repair"]
+    assert repairs["3"].startswith("hair gap trimmed")

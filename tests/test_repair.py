@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from personseg.audit import inspect
+from personseg.audit import mendable
 from personseg.cutouts import matte
 from personseg.defects import Gap
 from personseg.images import Mask
@@ -63,7 +63,7 @@ def test_repair_that_changes_too_much_is_undone() -> None:
     mended, steps = repair(given, LIMITS)
     assert steps == []
     np.testing.assert_array_equal(mended, broken)
-    mended, steps = mend(given, inspect(given, LIMITS), LIMITS)
+    mended, steps = mend(given, *mendable(given, LIMITS))
     assert steps[0].startswith("spots removed"), "unjudged, it is there"
     np.testing.assert_array_equal(mended[:260], mask[:260])  # lower down the spots touch the person
 

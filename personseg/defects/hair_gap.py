@@ -45,7 +45,7 @@ SURE_DEPTH = 4.0  # px; ... counted up to here inside the contour
 ISLAND = 80  # px; person-coloured pieces inside the band smaller than this are hair tips in a gap
 CANDIDATE_WIDTH = 0.75  # of the width limit: the likelihood eats into a gap from its inner side
 RUN = 15  # px; shorter runs of gap along the contour are noise
-SMALLEST = 80  # px
+SMALLEST = 60  # px
 
 # Whether a piece is a gap; the features are explained at `candidate_gaps`.
 REAL_GAP = Verdict(
@@ -60,7 +60,7 @@ REAL_GAP = Verdict(
         "spread": 0.58,
         "height": -2.94,
     },
-    least=0.37,
+    least=0.55,
 )
 
 
@@ -239,7 +239,14 @@ def candidate_gaps(
     return pieces, counted, width, float(sure.sum())
 
 
-def hair_gap(image: RGB, mask: Mask, expected: Floats, width_limit: float = 4.0, wide_limit: float = 8.0) -> Gap:
+def hair_gap(
+    image: RGB,
+    mask: Mask,
+    expected: Floats,
+    width_limit: float = 4.0,
+    wide_limit: float = 8.0,
+    certain_only: bool = False,
+) -> Gap:
     """Rim of background between the mask's contour and the hair, as in the report's 303, 325, 463.
 
     In the upper part of the largest component (80 % of its height, less in full-length photos), every pixel
@@ -248,13 +255,13 @@ def hair_gap(image: RGB, mask: Mask, expected: Floats, width_limit: float = 4.0,
     Cohen, "Optimized color sampling for robust matting", CVPR 2007), joined with the out-of-fold
     prediction, and shared with neighbours of like colour (see `_walk`). A piece of such pixels at the
     contour is a gap if its border says so too (see `candidate_gaps`). The width at a contour pixel is its
-    distance to the nearest person pixel that is left.
+    distance to the nearest person pixel that is left. With `certain_only` a piece must be more probably one.
     """
     small_image, small, expected = working_size(image, mask, expected)
     pieces, counted, width, sure_area = candidate_gaps(small_image, small, expected, width_limit)
     where = np.zeros_like(small)
     for piece, features in pieces:
-        if REAL_GAP.accepts(features):
+        if REAL_GAP.accepts(features, certain_only):
             where |= piece
     counted = counted & where
     counted &= width >= width_limit

@@ -24,8 +24,10 @@ THINNEST = 1.5  # px; radius of the largest disc in a hole; thinner ones are chi
 THICKEST = 6.0  # px; beyond it a larger disc says nothing more
 MOST = 400.0  # px: in the PicsArt masks everything larger is a real gap
 SMALLEST = 4.0  # px
-LARGE, LARGE_LEAST = 120.0, 0.6  # px from which a hole must be surer, as filling a real gap costs more; probability
+LARGE, LARGE_LEAST = 120.0, 0.4  # px from which a hole must be surer, as filling a real gap costs more; probability
 NEARBY = 50  # px within which colours are compared
+FARTHEST = 99.0  # Lab; a larger distance, or to nothing, says nothing more ...
+UNKNOWN = 20.0  # ... but for a piece at the frame, which may be all the background there is
 
 # Whether an enclosed piece of background is a hole; the features are explained at `candidate_holes`.
 REAL_HOLE = Verdict(
@@ -42,7 +44,8 @@ REAL_HOLE = Verdict(
         "at_frame": -3.25,
         "solidity": 15.79,
     },
-    least=0.4,
+    least=0.2,
+    certain=0.6,
 )
 
 
@@ -78,6 +81,9 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
         distance = depth_of(~hole)
         ring = person & (distance > 1.5 * scale)
         to_person, to_background = likeness(colours, hole, ring & (distance <= 8 * scale), outside[window])
+        at_frame = bool(whole[0].any() or whole[-1].any() or whole[:, 0].any() or whole[:, -1].any())
+        if at_frame and np.isinf(to_background):
+            to_background = UNKNOWN
         beside = colours[ring & (distance <= 4 * scale)]
         middle = colours[depth > scale].mean(axis=0) if (depth > scale).any() else colours[hole].mean(axis=0)
         contrast = 0.0
@@ -88,34 +94,36 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
         hull = cv2.fillConvexPoly(np.zeros(hole.shape, np.uint8), cv2.convexHull(outline[0]), 1)
         sure, broad = float(log_odds(expected[whole].mean())), min(thick, THICKEST)
         features = [
-            float(np.log(min(to_person, 99) + 0.3)),
-            float(np.log(min(to_background, 99) + 0.3)),
+            float(np.log(min(to_person, FARTHEST) + 0.3)),
+            float(np.log(min(to_background, FARTHEST) + 0.3)),
             sure,
             broad,
             sure * broad,
             contrast,
             float(log_odds(around.mean())) if around.size else 0.0,
             float(around.min()) if around.size else 1.0,
-            float(whole[0].any() or whole[-1].any() or whole[:, 0].any() or whole[:, -1].any()),
+            float(at_frame),
             float(hole.sum() / hull.sum()),
         ]
         found.append((whole, features))
     return found
 
 
-def holes(image: RGB, mask: Mask, expected: Floats) -> Region:
+def holes(image: RGB, mask: Mask, expected: Floats, certain_only: bool = False) -> Region:
     """Enclosed background that is person.
 
     A small background component is enclosed by the person, or by it and the frame. A gap between arm and body, a
     ring of jewellery or a gap between strands of hair is too, and right: so a hole counts only if its colours
     (see `candidate_holes`) and the out-of-fold prediction (float32 HxW `expected`) say person. Chinks too thin
     for a disc of 1.5 px radius do not count, nor do holes above 400 px.
+    With `certain_only` a piece must be more probably one.
     """
     where = np.zeros_like(mask)
     count = 0
     for piece, features in candidate_holes(image, mask, expected):
         large = piece.sum() >= LARGE * px_scale(mask) ** 2
-        if REAL_HOLE.probability(features) >= (LARGE_LEAST if large else REAL_HOLE.least):
+        least = REAL_HOLE.certain if certain_only else LARGE_LEAST if large else REAL_HOLE.least
+        if REAL_HOLE.probability(features) >= least:
             where |= piece
             count += 1
     return Region(where, count, float(where.sum()) / px_scale(mask) ** 2)

@@ -35,7 +35,8 @@ class Region:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A fitted logistic decision: `weights` by feature, after the offset, and the least probability to accept.
+    """A fitted logistic decision: `weights` by feature, after the offset; the least probability to accept, and the
+    least to be certain enough to change a mask that nobody has looked at.
 
     Fitted by `python -m benchmarks.defect_fit`.
     """
@@ -43,14 +44,15 @@ class Verdict:
     offset: float
     weights: dict[str, float]
     least: float
+    certain: float = 0.9
 
     def probability(self, features: Sequence[float]) -> float:
         """Probability from features in the order of `weights`."""
         return float(1 / (1 + np.exp(-(self.offset + np.dot([*self.weights.values()], features)))))
 
-    def accepts(self, features: Sequence[float]) -> bool:
+    def accepts(self, features: Sequence[float], certain_only: bool = False) -> bool:
         """Decide about features in the order of `weights`."""
-        return self.probability(features) >= self.least
+        return self.probability(features) >= (self.certain if certain_only else self.least)
 
 
 def px_scale(mask: Mask) -> float:

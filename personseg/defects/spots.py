@@ -13,11 +13,12 @@ PART_SHARE = 0.003  # below it a piece cannot be a hand
 PART_RADIUS = 5.0  # px; radius of the largest disc in a hand, while label debris is thin
 SAME = 1.8  # Lab; mean distance up to which a piece looks just like the background around it
 SURELY_SAME = 3.0  # Lab; the same for a piece that the out-of-fold prediction calls background
+CERTAINLY_SAME = 1.0  # Lab; the same for a piece of a hand's size that nobody has looked at
 CLEARLY = 0.6  # share of the distance to the background that is clearly nearer to the person
 NEARBY = 50  # px within which colours are compared
 
 
-def spots(image: RGB, mask: Mask, expected: Floats) -> Region:
+def spots(image: RGB, mask: Mask, expected: Floats, certain_only: bool = False) -> Region:
     """Components detached from the person: label debris, as in the report's examples 474, 1391, 888.
 
     The largest component is the person. Another one is taken for a part of a person (a hand reaching
@@ -27,6 +28,7 @@ def spots(image: RGB, mask: Mask, expected: Floats) -> Region:
       just like the background around it, or
     - smaller, but clearly nearer in colour to the person than to the background around it.
     How like the background it may look depends on the out-of-fold prediction (float32 HxW `expected`).
+    With `certain_only` what could be a hand by its size, or is cut by the frame, must look more like the background.
     """
     scale = px_scale(mask)
     labels, stats = connected(mask, 8)
@@ -52,7 +54,7 @@ def spots(image: RGB, mask: Mask, expected: Floats) -> Region:
         thick = float(depth_of(piece[window]).max()) >= PART_RADIUS * scale
         same = SURELY_SAME if float(expected[piece].mean()) < 0.5 else SAME
         if cut_by_frame or (share >= PART_SHARE and thick):
-            part = to_around > same
+            part = to_around > (CERTAINLY_SAME if certain_only else same)
         else:
             part = to_person < CLEARLY * to_around < np.inf and to_around > same
         if not part:
