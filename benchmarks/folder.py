@@ -28,12 +28,12 @@ import numpy as np
 from benchmarks.gpu_check import in_own_process
 from personseg import batch, segmenter
 from personseg.batch import Folder
-from personseg.cpu import keep_freed_memory
 from personseg.environment import cpu_model, usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
 from personseg.images import read_mask, write_mask
 from personseg.inputs import Item, find_photos
+from personseg.memory import keep_freed_memory
 from personseg.segmenter import Segmenter
 from personseg.writers import Job, Writer
 

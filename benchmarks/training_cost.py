@@ -22,11 +22,12 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from personseg.cpu import float32_depthwise, keep_freed_memory
+from personseg.cpu import float32_depthwise
 from personseg.environment import cpu_model
 from personseg.errors import one_line_errors
 from personseg.files import write_json
 from personseg.losses import WeightedLoss
+from personseg.memory import keep_freed_memory
 from personseg.model import build_model, report_unet
 from personseg.training import build_optimizer, choose_precision
 from stages.params import load_params

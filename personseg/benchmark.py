@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
-from personseg.cpu import keep_freed_memory
 from personseg.errors import UserError
 from personseg.files import read_json
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask
-from personseg.memory import resident_bytes
+from personseg.memory import keep_freed_memory, resident_bytes
 from personseg.metrics import counts, iou
 from personseg.model_config import ModelConfig, read_config
 from personseg.postprocess import finish

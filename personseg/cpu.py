@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 class _Float32Convolution:
@@ -39,13 +34,3 @@ def float32_depthwise(network: nn.Module) -> Iterator[None]:
     finally:
         for module, original in classes:
             module.__class__ = original
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next step instead of handing pages back and faulting them in again."""
-    if sys.platform != "linux":
-        return
-    libc: Any = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # not in musl
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

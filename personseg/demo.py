@@ -30,9 +30,8 @@ from personseg.cutouts import compose, cut
 from personseg.environment import usable_cores
 from personseg.errors import UserError
 from personseg.geometry import letterbox
-from personseg.heaps import share_heaps
 from personseg.images import RGB, Mask, write_image, write_mask
-from personseg.memory import return_freed_memory
+from personseg.memory import return_freed_memory, share_heaps
 from personseg.model_config import read_config
 from personseg.runtimes import Runtime
 from personseg.sample.photo import draw_pair

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from torchmetrics.classification import BinaryJaccardIndex
 
 from personseg.augment import build_augmentation
-from personseg.cpu import float32_depthwise, keep_freed_memory
+from personseg.cpu import float32_depthwise
 from personseg.dataset import EpochSampler, PairDataset, Share
 from personseg.devices import (
     choose_strategy,
@@ -38,6 +38,7 @@ from personseg.devices import (
 )
 from personseg.errors import UserError
 from personseg.losses import WeightedLoss
+from personseg.memory import keep_freed_memory
 from personseg.model import build_model
 from personseg.model_config import ModelConfig
 from personseg.ranks import is_first, launched

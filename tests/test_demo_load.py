@@ -59,7 +59,7 @@ def test_visits_are_forgotten(model: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 HEAPS = """
 import ctypes, sys, threading
-from personseg.heaps import share_heaps
+from personseg.memory import share_heaps
 if sys.argv[1] == "shared":
     share_heaps()
 held, kept = threading.Barrier(9), []
