@@ -12,6 +12,8 @@ import pytest
 
 from personseg import defects
 from personseg.audit import Case, audit, burden, inspect, judge, label_quality, quality
+from personseg.defects.hair_gap import STEP, contour_step
+from personseg.defects.shared import to_lab
 from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.images import read_image, write_image, write_mask
@@ -203,3 +205,13 @@ def test_audit_names_what_is_wrong(tmp_path: Path) -> None:
         audit(folder, folder / "folds", tmp_path / "s.csv", tmp_path / "sheets", LIMITS, 1)
     with pytest.raises(UserError, match="no masks"):
         audit(tmp_path / "none", folder / "folds", tmp_path / "s.csv", tmp_path / "sheets", LIMITS, 1)
+
+
+def test_a_contour_along_an_edge_of_the_photo_is_no_certain_gap() -> None:
+    image, mask = person()
+    rim = with_rim(mask, 6) & ~mask
+    plain = contour_step(to_lab(image), mask | rim, rim)
+    painted = image.copy()
+    painted[rim] = (200, 60, 60)
+    edge = contour_step(to_lab(painted), mask | rim, rim)
+    assert plain < STEP < edge

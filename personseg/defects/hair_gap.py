@@ -46,21 +46,22 @@ ISLAND = 80  # px; person-coloured pieces inside the band smaller than this are 
 CANDIDATE_WIDTH = 0.75  # of the width limit: the likelihood eats into a gap from its inner side
 RUN = 15  # px; shorter runs of gap along the contour are noise
 SMALLEST = 60  # px
+STEP = 0.4  # of `contour_step`; beyond it the contour is an edge of the photo, and the piece not certainly a gap
 
 # Whether a piece is a gap; the features are explained at `candidate_gaps`.
 REAL_GAP = Verdict(
-    offset=-12.93,
+    offset=-15.56,
     weights={
-        "likelihood": 14.74,
-        "edge": -1.91,
-        "contrast": -0.26,
-        "rim": 2.46,
-        "expected": -0.58,
-        "expected_beside": 1.36,
-        "spread": 0.58,
-        "height": -2.94,
+        "likelihood": 19.99,
+        "edge": -1.0,
+        "contrast": -0.25,
+        "rim": 2.19,
+        "expected": -0.62,
+        "expected_beside": 0.46,
+        "spread": 0.63,
+        "height": -4.5,
     },
-    least=0.55,
+    least=0.35,
 )
 
 
@@ -239,6 +240,26 @@ def candidate_gaps(
     return pieces, counted, width, float(sure.sum())
 
 
+def contour_step(lab: Floats, mask: Mask, piece: Mask) -> float:
+    """Log of the colour step across the contour beside the piece over the step from 4 px outside it to 8 px.
+
+    About 0 where the contour runs through plain background, more where it is an edge of the photo, as between dark
+    hair and a dark wall.
+    """
+    window = window_around(piece, 20)
+    rim, inside, colours = piece[window], mask[window], lab[window]
+    depth, height, beside = depth_of(inside), depth_of(~inside), depth_of(~rim)
+    zones = (
+        rim & (depth <= 4),
+        (height > 0) & (height <= 4) & (beside <= 5),
+        (height > 4) & (height <= 8) & (beside <= 9),
+    )
+    if not all(zone.any() for zone in zones):
+        return 0.0
+    within, close, further = (_mean_colour(colours, zone) for zone in zones)
+    return float(np.log((np.linalg.norm(within - close) + 1) / (np.linalg.norm(close - further) + 1)))
+
+
 def hair_gap(
     image: RGB,
     mask: Mask,
@@ -255,13 +276,16 @@ def hair_gap(
     Cohen, "Optimized color sampling for robust matting", CVPR 2007), joined with the out-of-fold
     prediction, and shared with neighbours of like colour (see `_walk`). A piece of such pixels at the
     contour is a gap if its border says so too (see `candidate_gaps`). The width at a contour pixel is its
-    distance to the nearest person pixel that is left. With `certain_only` a piece must be more probably one.
+    distance to the nearest person pixel that is left. With `certain_only` a piece must be more probably one, and
+    the contour no edge of the photo (see `contour_step`).
     """
     small_image, small, expected = working_size(image, mask, expected)
     pieces, counted, width, sure_area = candidate_gaps(small_image, small, expected, width_limit)
     where = np.zeros_like(small)
+    lab = to_lab(small_image) if certain_only else None
     for piece, features in pieces:
-        if REAL_GAP.accepts(features, certain_only):
+        edge = lab is not None and contour_step(lab, small, piece) > STEP
+        if REAL_GAP.accepts(features, certain_only) and not edge:
             where |= piece
     counted = counted & where
     counted &= width >= width_limit

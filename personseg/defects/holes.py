@@ -44,7 +44,7 @@ REAL_HOLE = Verdict(
         "at_frame": -3.25,
         "solidity": 15.79,
     },
-    least=0.2,
+    least=0.18,
     certain=0.6,
 )
 
