@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from personseg.audit import AuditLimits, Case, inspect, mendable, read_case
+from personseg.audit import AuditLimits, Case, blank, inspect, read_case
 from personseg.errors import UserError
 from personseg.files import read_table
 from personseg.images import Mask, read_image, read_mask
@@ -153,7 +153,10 @@ def make_app(
     def repaired(stem: str) -> Response:
         # What `filter` would undo is still a beginning for the brush.
         case = case_of(checked(stem))
-        mended, steps = mend(case, *mendable(case, limits))
+        found = inspect(case, limits)
+        mended, steps = case.mask, list[str]()
+        if not blank(found, limits):
+            mended, steps = mend(case, found.spots, found.holes, found.gap)
         response = _mask_png(mended)
         response.headers["X-Steps"] = "; ".join(steps)
         return response
