@@ -19,7 +19,7 @@ from personseg.parallel import parallel_map
 from personseg.repair import repair
 from personseg.tables import write_rows
 
-UNDONE = "undone: no better than before"
+UNDONE = "left out: nothing certain enough to mend, or no better for it"
 BY_HAND = "mended by hand"
 
 

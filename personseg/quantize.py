@@ -25,6 +25,8 @@ from personseg.metrics import counts, iou
 # Before NNCF: this module keeps OpenVINO's and NNCF's telemetry out of the process.
 from personseg.runtimes.openvino import ov
 
+RANKED_BY = 8  # photos, the ones that int8 costs most, on which the layers are ranked; each is run once a layer
+
 Images = Sequence[NDArray[np.uint8]]
 Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [1, H, W, 3] -> logits [1, H, W]
 
@@ -82,6 +84,7 @@ def _quantize(
         drop_type=nncf.DropType.ABSOLUTE,
         preset=nncf.QuantizationPreset.PERFORMANCE,
         subset_size=len(calibration),
+        advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=RANKED_BY),
         **more,
     )
 

@@ -115,7 +115,8 @@ def build_optimizer(network: nn.Module, params: Mapping[str, Any]) -> torch.opti
     groups = [{"params": decayed, "weight_decay": params["weight_decay"]}, {"params": plain, "weight_decay": 0.0}]
     if params["optimizer"] == "sgd":
         return torch.optim.SGD(groups, lr=params["learning_rate"], momentum=params["momentum"])
-    return torch.optim.AdamW(groups, lr=params["learning_rate"])
+    # Fused: one kernel instead of ten per weight. Lightning clips no gradient of a fused optimiser.
+    return torch.optim.AdamW(groups, lr=params["learning_rate"], fused=not params["gradient_clip"])
 
 
 class AveragedWeights(WeightAveraging):
@@ -126,14 +127,16 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(avg_fn=partial(_average, decay=decay))
+        super().__init__(multi_avg_fn=partial(_average, decay=decay))
 
 
-def _average(mean: Tensor, value: Tensor, updates: Tensor, decay: float) -> Tensor:
-    if not mean.is_floating_point():  # batch norm's count of batches
-        return value
+def _average(means: list[Tensor], values: list[Tensor], updates: Tensor, decay: float) -> None:
+    """Move `means`, all of one dtype, towards `values`, in place."""
     n = int(updates)
-    return torch.lerp(mean, value, 1 - min(decay, (1 + n) / (10 + n)))
+    if means[0].is_floating_point():
+        torch._foreach_lerp_(means, values, 1 - min(decay, (1 + n) / (10 + n)))
+    else:  # batch norm's counts of batches
+        torch._foreach_copy_(means, values)
 
 
 class History(Callback):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from personseg.export import export
+from personseg.files import read_json, write_json
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask, write_image, write_mask
 from personseg.model import build_model, save_model
 from personseg.model_config import ModelConfig, PostprocessConfig
+from tests.every import SHARED
 from tests.networks import architecture
 
 SIZE = (64, 64)
@@ -67,15 +72,20 @@ def save_network(folder: Path, pairs: list[tuple[Path, Path]]) -> None:
     save_model(folder, network.eval(), config)
 
 
-def make(folder: Path) -> Exported:
-    """Save the network and export it, calibrated on eight photos; four others are for tests."""
+def make(folder: Path) -> None:
+    """Save the network in `folder` and export it, calibrated on eight photos; four others are for tests."""
     folder.mkdir(exist_ok=True)
     pairs = write_pairs(folder, 12)
     save_network(folder / "model", pairs[:8])
     photos = [photo for photo, _ in pairs[:8]]
     # Whatever int8 costs such a small network, it stays int8: falling back has a test of its own.
     facts = export(folder / "model", folder / "export", photos, pairs[:2], max_iou_drop=1.0, threads=1)
-    return Exported(folder / "model", folder / "export", facts, pairs[8:])
+    write_json(folder / "facts.json", facts)
+
+
+def read(folder: Path) -> Exported:
+    pairs = [(folder / f"{i}.jpg", folder / f"{i}_mask.png") for i in range(8, 12)]
+    return Exported(folder / "model", folder / "export", read_json(folder / "facts.json"), pairs)
 
 
 _MADE: list[Exported] = []
@@ -83,7 +93,16 @@ _MADE: list[Exported] = []
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The export, made once for all the files that import this fixture."""
+    """The export, made once for all the files that import this fixture; by `tests.every` once for all processes."""
     if not _MADE:
-        _MADE.append(make(tmp_path_factory.mktemp("exported")))
+        folder = tmp_path_factory.mktemp("exported") / "own"
+        if shared := os.environ.get(SHARED):
+            common = Path(shared, "exported")
+            with FileLock(f"{common}.lock"):
+                if not (common / "facts.json").is_file():
+                    make(common)
+            shutil.copytree(common, folder)
+        else:
+            make(folder)
+        _MADE.append(read(folder))
     return _MADE[0]

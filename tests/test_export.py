@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from personseg import export as export_module
@@ -170,7 +169,7 @@ def test_artifacts_say_nothing_of_the_machine_that_made_them(exported: Exported)
 
 
 def test_same_network_gives_the_same_onnx_bytes(exported: Exported, tmp_path: Path) -> None:
-    save_onnx(to_onnx(exported.model, torch.float32), tmp_path / "again.onnx")
+    save_onnx(to_onnx(exported.model), tmp_path / "again.onnx")
     assert sha256_file(tmp_path / "again.onnx") == sha256_file(exported.folder / "onnx_fp32.onnx")
 
 

@@ -119,11 +119,8 @@ def test_trained_again_the_digits_are_the_same(project):
 
 @pytest.fixture(scope="module")
 def experiments(project):
-    """One run at once, two queued and run side by side by two workers, as docs/experiments.md says."""
+    """Two queued and run side by side by two workers, as docs/experiments.md says."""
     commit(project)
-    run(project, "dvc", "exp", "run", "-n", "slower", "-S", "train.learning_rate=0.001")
-    run(project, "git", "checkout", "-q", "--", ".")
-    run(project, "dvc", "checkout")
     for name, override in (("no-dice", "train.loss.dice=0"), ("longer", "train.epochs=2")):
         run(project, "dvc", "exp", "run", "--queue", "-n", name, "-S", override)
     try:
@@ -146,12 +143,12 @@ def queue(folder):
 
 def test_experiments_stand_in_dvcs_table_and_in_mlflow(experiments):
     table = run(experiments, "make", "--no-print-directory", "STAMP=", "experiments").stdout
-    for word in ("slower", "no-dice", "longer", "val.iou", "train.learning_rate", "train.loss.dice", "train.epochs"):
+    for word in ("no-dice", "longer", "val.iou", "train.loss.dice", "train.epochs"):
         assert word in table
     assert max(map(len, table.splitlines())) < 200
     names = [found.info.run_name.split(" · ") for found in mlflow_runs(experiments)]
-    assert sorted(name[-1] for name in names if len(name) == 5) == ["longer", "no-dice", "slower"]
-    assert len(names) == 4
+    assert sorted(name[-1] for name in names if len(name) == 5) == ["longer", "no-dice"]
+    assert len(names) == 3
 
 
 def test_an_experiment_can_be_taken_over_and_compared(experiments):
@@ -191,19 +188,19 @@ def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos):
     assert_model_is_whole(experiments)
 
 
-def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photos, tmp_path):
+def test_an_ablation_writes_its_row_and_puts_everything_back(experiments, photos, tmp_path):
     plan, out = tmp_path / "plan.yaml", tmp_path / "ablation.csv"
-    variants = {"base": {}, "no dice": {"train.loss": {"dice": 0}}}
+    variants = {"no dice": {"train.loss": {"dice": 0}}}
     shared = {"benchmark.backends": ["openvino_f32"], "evaluate.overlays": 0}
-    plan.write_text(yaml.safe_dump({"shared": shared, "variants": variants, "shows": {"base": "nothing"}}))
+    plan.write_text(yaml.safe_dump({"shared": shared, "variants": variants, "shows": {"no dice": "nothing"}}))
     words = ["--data", str(photos), "--name", "mine", "--plan", str(plan), "--out", str(out)]
     run(experiments, "python", "-m", "benchmarks.ablation", *words)
     table = pd.read_csv(out)
-    assert table["variant"].tolist() == ["base", "no dice"] and table["shows"].tolist()[0] == "nothing"
+    assert table["variant"].tolist() == ["no dice"] and table["shows"].tolist() == ["nothing"]
     assert table["val_iou"].between(0.05, 1).all() and (table["openvino_f32_p50_ms"] > 0).all()
     assert run(experiments, "git", "status", "--porcelain", "params.yaml", "dvc.lock", "metrics").stdout == ""
     named = run(experiments, "dvc", "exp", "list", "--name-only").stdout.split()
-    assert {"mine-base-1", "mine-no-dice-1"} <= set(named)
+    assert "mine-no-dice-1" in named
 
 
 @pytest.mark.parametrize(

@@ -284,8 +284,9 @@ def hair_gap(
     where = np.zeros_like(small)
     lab = to_lab(small_image) if certain_only else None
     for piece, features in pieces:
-        edge = lab is not None and contour_step(lab, small, piece) > STEP
-        if REAL_GAP.accepts(features, certain_only) and not edge:
+        if not REAL_GAP.accepts(features, certain_only):
+            continue
+        if lab is None or contour_step(lab, small, piece) <= STEP:
             where |= piece
     counted = counted & where
     counted &= width >= width_limit
