@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -143,10 +144,15 @@ def scripts() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("module", "options"), scripts().items(), ids=str)
-def test_scripts_start_and_take_the_options_of_the_pages(module: str, options: set[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
-    assert options <= set(re.findall(r"--[\w-]+", done.stdout))
+def test_scripts_start_and_take_the_options_of_the_pages(
+    module: str, options: set[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit) as end:  # here, as a process each would import PyTorch anew
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    text = capsys.readouterr().out
+    assert not end.value.code and "usage:" in text
+    assert options <= set(re.findall(r"--[\w-]+", text))
 
 
 @pytest.mark.parametrize("command", of("python -m personseg.review_sheets"))

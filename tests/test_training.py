@@ -276,9 +276,11 @@ def test_depthwise_convolutions_compute_in_float32_and_are_given_back():
 
 
 def test_averaging_starts_as_the_last_weights_and_ends_with_its_decay():
-    average = AveragedWeights(0.9)._kwargs["avg_fn"]
-    old, new = torch.zeros(1), torch.ones(1)
-    assert average(old, new, torch.tensor(1)).item() == pytest.approx(1 - 2 / 11)
-    assert average(old, new, torch.tensor(10_000)).item() == pytest.approx(0.1)
-    counts = torch.tensor(3), torch.tensor(4)
-    assert average(*counts, torch.tensor(1)) is counts[1]
+    average = AveragedWeights(0.9)._kwargs["multi_avg_fn"]
+    for updates, expected in ((1, 1 - 2 / 11), (10_000, 0.1)):
+        means = [torch.zeros(1), torch.zeros(2)]
+        average(means, [torch.ones(1), torch.ones(2)], torch.tensor(updates))
+        assert torch.cat(means).tolist() == pytest.approx([expected] * 3)
+    counts = [torch.tensor(3)]
+    average(counts, [torch.tensor(4)], torch.tensor(1))
+    assert counts == [torch.tensor(4)]
