@@ -61,8 +61,10 @@ def fit(pairs: Path, state: Path, dies_at: int | None = None, **changes: Any) ->
 
 
 def same_history(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    # Sums are taken in another order, which is all that may differ; a pixel at the threshold is 0.0004 of the IoU.
-    pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-5)
+    # Sums are taken in another order, which is all that may differ: a little in the losses, a pixel of 2400 in the IoU.
+    counted = [name for name in one if name.endswith("_iou")]
+    pd.testing.assert_frame_equal(one.drop(columns=counted), other.drop(columns=counted), rtol=1e-4, atol=1e-5)
+    pd.testing.assert_frame_equal(one[counted], other[counted], rtol=0, atol=5e-4)
 
 
 def same(one: tuple[dict[str, Any], pd.DataFrame], other: tuple[dict[str, Any], pd.DataFrame]) -> None:

@@ -99,6 +99,19 @@ def test_onnx_of_fixed_batch_takes_one_photo_and_says_so(exported: Exported) -> 
     assert session.get_inputs()[0].shape == [1, 64, 64, 3] and session.get_outputs()[0].shape == [1, 64, 64]
     with pytest.raises(Exception, match="invalid dimensions"):
         session.run(None, {"images": np.zeros((2, 64, 64, 3), np.uint8)})
+    any_batch, one = (
+        [node.op_type for node in onnx.load(exported.folder / f"{name}.onnx").graph.node]
+        for name in ("onnx_fp32", "onnx_fp32_batch1")
+    )
+    assert "Shape" in any_batch and "Shape" not in one, "sizes that are known are not worked out at each run"
+
+
+def test_onnx_of_float16_computes_everything_in_it(exported: Exported) -> None:
+    graph = onnx.load(exported.folder / "onnx_fp16.onnx").graph
+    weights = [tensor for tensor in graph.initializer if len(tensor.dims) == 4]
+    assert len(weights) > 30 and {tensor.data_type for tensor in weights} == {TensorProto.FLOAT16}
+    casts = [helper.get_node_attr_value(node, "to") for node in graph.node if node.op_type == "Cast"]
+    assert casts == [TensorProto.FLOAT16, TensorProto.FLOAT], "of the photo and of the logits alone"
 
 
 def test_an_export_is_compared_in_batches_too(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
