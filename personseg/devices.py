@@ -83,15 +83,15 @@ def with_common_statistics(network: nn.Module, trainer: L.Trainer) -> nn.Module:
 
 
 @contextmanager
-def one_line_of_the_dead() -> Iterator[None]:
-    """Turn the end of a spawned process into one line; a fault in the code keeps its traceback."""
+def one_line_of_the_dead(lower: str = "train.batch_size or train.workers") -> Iterator[None]:
+    """Turn the end of a spawned process into one line, with what to lower; a fault in the code keeps its traceback."""
     try:
         yield
     except ProcessExitedException as error:
         how = error.signal_name or f"exit code {error.exit_code}"
         raise UserError(
             f"training process {error.error_index} died ({how}) and the others were ended; if memory ran out, lower"
-            " train.batch_size or train.workers; run again and it goes on after the last whole epoch"
+            f" {lower}; run again and it goes on after the last whole epoch"
         ) from None
     except ProcessRaisedException as error:
         last = error.msg.strip().splitlines()[-1]

@@ -142,7 +142,8 @@ def _average(means: list[Tensor], values: list[Tensor], updates: Tensor, decay: 
 class History(Callback):
     """Keeps one row per epoch; saved in checkpoints, so a resumed training has the whole curve."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        self.label = label
         self.rows: list[dict[str, float]] = []
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -156,7 +157,8 @@ class History(Callback):
         self.rows.append({"epoch": trainer.current_epoch + 1, "lr": rate, **values})
         if trainer.is_global_zero:
             print(
-                "epoch {epoch:>3}  train loss {train_loss:.5f} IoU {train_iou:.4f}  "
+                f"{self.label}epoch"
+                " {epoch:>3}  train loss {train_loss:.5f} IoU {train_iou:.4f}  "
                 "val loss {val_loss:.5f} IoU {val_iou:.4f}".format(**self.rows[-1]),
                 flush=True,
             )
@@ -289,24 +291,28 @@ def train_network(
     state: Path,
     weights: Sequence[float] | None = None,
     taught: Taught | None = None,
+    label: str = "",
 ) -> tuple[nn.Module, pd.DataFrame, int]:
     """Train `network` in place on `folder`/{images,masks}/STEM.jpg; return it with the best weights.
 
     `stems` holds the lists `train` and `val`, `size` the input's (H, W), `train` the params section,
     `state` a folder for checkpoints: a `last.ckpt` found there is gone on from, `weights` how often each
-    training photo is drawn (one number each; None: once an epoch), `taught` a teacher's soft masks. Returns the
-    network, the history (a row per epoch) and the best epoch by val IoU of the averaged weights.
+    training photo is drawn (one number each; None: once an epoch), `taught` a teacher's soft masks, `label` what is
+    said before each epoch's line if several trainings run at once, instead of a progress bar. Returns the network,
+    the history (a row per epoch) and the best epoch by val IoU of the averaged weights.
     """
     seed_everything(train["seed"])
     quieten()
     if train["channels_last"]:
         network.to(memory_format=torch.channels_last)
-    history = History()
+    history = History(label and f"{label}: ")
     kept: dict[str, Any] = {"dirpath": state, "save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(filename="best", monitor="val_iou", mode="max", **kept)
     # Of every epoch: `save_last` would write only when there is a new best.
     newest = ModelCheckpoint(filename="last", **kept)
-    callbacks: list[Callback] = [OfTheProcess(), history, best, newest, TQDMProgressBar(refresh_rate=5)]
+    callbacks: list[Callback] = [OfTheProcess(), history, best, newest]
+    if not label:
+        callbacks.append(TQDMProgressBar(refresh_rate=5))
     if train["ema_decay"] > 0:
         callbacks.insert(0, AveragedWeights(train["ema_decay"]))
     callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
@@ -321,7 +327,7 @@ def train_network(
         found = trainer.strategy.broadcast(found)
     resumed = last if found else None
     if resumed:
-        print(f"going on from {last}", flush=True)
+        print(f"{history.label}going on from {last}", flush=True)
         # Lightning draws the first resumed epoch's order before it tells the sampler which epoch that is.
         sampler.set_epoch(int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1)
     with one_line_of_the_dead():
@@ -358,6 +364,7 @@ def build_trainer(train: Mapping[str, Any], callbacks: list[Callback]) -> L.Trai
             deterministic="warn",
             num_sanity_val_steps=0,
             enable_model_summary=False,
+            enable_progress_bar=any(isinstance(each, TQDMProgressBar) for each in callbacks),
             gradient_clip_val=train["gradient_clip"] or None,
         )
     except (MisconfigurationException, ValueError) as error:

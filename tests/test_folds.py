@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +18,11 @@ from hypothesis import strategies as st
 from personseg import folds
 from personseg.errors import UserError
 from personseg.files import read_table
-from personseg.folds import deal, out_of_fold
+from personseg.folds import Fold, deal, out_of_fold
 from personseg.images import write_image, write_mask
 from personseg.probability import read_probability, write_probability
 from tests.figures import person
+from tests.project import ROOT
 
 SECTION: dict[str, Any] = {
     "seed": 1,
@@ -72,12 +78,14 @@ def test_no_photo_is_predicted_by_a_network_that_saw_it(
 ) -> None:
     seen: list[tuple[set[str], set[str]]] = []
 
-    def fake(folder: Path, rest: list[str], held_out: list[str], section: object, out: Path, label: str) -> None:
-        seen.append((set(rest), set(held_out)))
-        for stem in held_out:
-            write_probability(out / f"{stem}.png", np.zeros((4, 4), np.float32))
+    def fake(fold: Fold, folder: Path, section: object) -> None:
+        seen.append((set(fold.rest), set(fold.held_out)))
+        for stem in fold.held_out:
+            write_probability(fold.kept / f"{stem}.png", np.zeros((4, 4), np.float32))
+        (fold.kept / "done").touch()
 
     monkeypatch.setattr(folds, "_predict_fold", fake)
+    monkeypatch.setattr(folds, "folds_at_once", lambda count: 1)
     (tmp_path / "state").mkdir()
     out_of_fold(jpg, tmp_path / "folds", SECTION, tmp_path / "state")
     everything = {str(number) for number in range(9)}
@@ -94,11 +102,91 @@ def test_no_photo_is_predicted_by_a_network_that_saw_it(
     assert len(seen) == 3
 
 
-def test_trains_and_predicts_every_photo(jpg: Path, tmp_path: Path) -> None:
+def test_folds_side_by_side_go_on_to_the_same_digits(
+    jpg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folds, "folds_at_once", lambda count: 2)
+    section = SECTION | {"count": 2}
     (tmp_path / "state").mkdir()
-    out_of_fold(jpg, tmp_path / "folds", SECTION, tmp_path / "state")
-    for number in range(9):
-        probability = read_probability(tmp_path / "folds" / f"{number}.png", (320, 240))
-        assert probability.shape == (320, 240)
+    out_of_fold(jpg, tmp_path / "folds", section, tmp_path / "state")
+    first = {path.name: path.read_bytes() for path in (tmp_path / "folds").iterdir()}
+    assert len(first) == 10
+    assert read_probability(tmp_path / "folds/0.png", (320, 240)).shape == (320, 240)
+    said = capfd.readouterr().out
+    assert "fold 1 of 2: epoch   1" in said and "fold 2 of 2: epoch   1" in said
+    # What was finished is not done again; what is left is done as it would have been.
+    (tmp_path / "state/fold_2/done").unlink()
+    out_of_fold(jpg, tmp_path / "folds", section, tmp_path / "state")
+    said = capfd.readouterr().out
+    assert "fold 2 of 2: going on" in said and "fold 1 of 2" not in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "folds").iterdir()} == first
     with pytest.raises(UserError, match="too few for 5 folds"):
         out_of_fold(jpg, tmp_path / "folds", SECTION | {"count": 5}, tmp_path / "state")
+
+
+@pytest.mark.parametrize(("count", "cores", "at_once"), [(3, 1, 1), (3, 2, 3), (4, 2, 2), (5, 2, 2), (5, 8, 5)])
+def test_as_many_folds_at_once_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, count: int, cores: int, at_once: int
+) -> None:
+    monkeypatch.setattr(folds, "usable_cores", lambda: cores)
+    assert folds.folds_at_once(count) == at_once
+
+
+def waits_or_dies(index: int, all_folds: list[Fold], folder: Path, section: object, threads: int) -> None:
+    """Stands for a fold's training: it never ends, but fold 2 is killed if its folder says so."""
+    kept = all_folds[index].kept
+    (kept / "pid").write_text(str(os.getpid()), encoding="utf-8")
+    while True:
+        if (kept / "dies").exists() and all((fold.kept / "pid").exists() for fold in all_folds):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def waiting_folds(state: Path) -> list[Fold]:
+    made = [Fold(number, [], [], state / str(number)) for number in (1, 2)]
+    for fold in made:
+        fold.kept.mkdir(exist_ok=True)
+    return made
+
+
+def are_gone(made: list[Fold]) -> bool:
+    def is_gone(pid: str) -> bool:
+        try:
+            # A zombie is dead too, whoever forgets to ask for it.
+            return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    deadline = time.monotonic() + 20
+    pids = [(fold.kept / "pid").read_text(encoding="utf-8") for fold in made]
+    while not all(map(is_gone, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return all(map(is_gone, pids))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_a_fold_that_dies_ends_the_others_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folds, "_predict_one_of", waits_or_dies)
+    made = waiting_folds(tmp_path)
+    (made[1].kept / "dies").touch()
+    with pytest.raises(UserError, match=r"process 1 died \(SIGKILL\).*lower folds\.batch_size; run again"):
+        folds._predict_side_by_side(made, tmp_path, {}, 1)
+    assert are_gone(made)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_folds_end_with_the_stage(tmp_path: Path, how: signal.Signals) -> None:
+    made = waiting_folds(tmp_path)
+    program = (
+        "from pathlib import Path; from personseg import folds; from tests import test_folds as t;"
+        "folds._predict_one_of = t.waits_or_dies;"
+        f"state = Path({str(tmp_path)!r}); folds._predict_side_by_side(t.waiting_folds(state), state, {{}}, 1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL) as stage:
+        while not all((fold.kept / "pid").is_file() and (fold.kept / "pid").stat().st_size for fold in made):
+            assert stage.poll() is None
+            time.sleep(0.05)
+        stage.send_signal(how)
+        stage.wait(20)
+    assert are_gone(made)
