@@ -14,6 +14,8 @@ from PIL import Image
 
 from tests.project import ROOT, SHRUNK, clone, commit, run, set_params
 
+ONE_TIMED = "benchmark.backends=[openvino_int8]"  # the road itself times several
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
@@ -122,7 +124,7 @@ def experiments(project):
     """Two queued and run side by side by two workers, as docs/experiments.md says."""
     commit(project)
     for name, override in (("no-dice", "train.loss.dice=0"), ("longer", "train.epochs=2")):
-        run(project, "dvc", "exp", "run", "--queue", "-n", name, "-S", override)
+        run(project, "dvc", "exp", "run", "--queue", "-n", name, "-S", override, "-S", ONE_TIMED)
     try:
         run(project, "dvc", "queue", "start", "--jobs", "2")
         deadline = time.monotonic() + 900
@@ -175,7 +177,7 @@ def photos(project, tmp_path_factory):
 
 def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos):
     run(experiments, "git", "checkout", "-q", "--", ".")
-    given = ["STAMP=", f"DATA={photos}", "NAME=mine", "LARGE=-S evaluate.overlays=1"]
+    given = ["STAMP=", f"DATA={photos}", "NAME=mine", f"LARGE=-S evaluate.overlays=1 -S {ONE_TIMED}"]
     run(experiments, "make", "picsart", *given)
     data = yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["data"]
     assert (data["name"], data["source"]) == ("mine", str(photos))

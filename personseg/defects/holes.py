@@ -11,6 +11,7 @@ from personseg.defects.shared import (
     Verdict,
     connected,
     depth_of,
+    edge_strength,
     likeness,
     log_odds,
     near,
@@ -31,21 +32,20 @@ UNKNOWN = 20.0  # ... but for a piece at the frame, which may be all the backgro
 
 # Whether an enclosed piece of background is a hole; the features are explained at `candidate_holes`.
 REAL_HOLE = Verdict(
-    offset=-19.18,
+    offset=-26.44,
     weights={
-        "to_person": -2.87,
-        "to_background": 1.38,
-        "expected": 0.69,
-        "thick": 0.31,
-        "expected_x_thick": 0.23,
-        "contrast": -1.13,
-        "expected_around": -0.94,
-        "expected_around_least": 2.33,
-        "at_frame": -3.25,
-        "solidity": 15.79,
+        "to_person": -2.86,
+        "to_background": 1.71,
+        "expected": 0.38,
+        "contrast": -0.97,
+        "at_frame": -2.47,
+        "solidity": 20.68,
+        "spread": 3.26,
+        "edge": -1.93,
+        "edge_to_around": -2.41,
     },
-    least=0.18,
-    certain=0.6,
+    least=0.3,
+    certain=0.7,
 )
 
 
@@ -53,12 +53,14 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
     """Pieces of background enclosed by person or by person and frame, each (bool HxW) with the features of REAL_HOLE.
 
     to_person, to_background: log of the Lab distance to the nearest colours in the person within 8 px and
-    in the background outside within 50 px; expected: out-of-fold log-odds of person; thick: radius of the
-    largest disc; contrast: distance of its mean colour to that of the person within 4 px, in units of the
-    person's own spread there; expected_around, expected_around_least: out-of-fold log-odds, and least
-    probability, of person in the person within 6 px; at_frame: 1 if it touches the frame, where gaps beside an
-    arm end, else 0; solidity: area over that of the convex hull, for what is left out by mistake is a blob, while
-    gaps between strands of hair or beside an arm have corners.
+    in the background outside within 50 px; expected: out-of-fold log-odds of person, times the radius of the
+    largest disc, as the small model does not see thin ones; contrast: distance of its mean colour to that of the
+    person within 4 px, in units of the person's own spread there; at_frame: 1 if it touches the frame, where gaps
+    beside an arm end, else 0; solidity: area over that of the convex hull, for what is left out by mistake is a blob,
+    while gaps between strands of hair or beside an arm have corners; spread: log of the spread of its colours, as
+    clothes and skin are seldom as even as a gap is; edge, edge_to_around: log of the photo's edge (lower quartile)
+    along its contour, and of the mean edge there over that in the person 2.5 to 7 px away, for the contour of a gap
+    is an edge of the photo and that of a mistake is none.
     """
     scale = px_scale(mask)
     labels, stats = connected(~mask, 4)
@@ -67,7 +69,7 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
     small[0] = False
     if not small.any():
         return []
-    lab = to_lab(image)
+    lab, edges = to_lab(image), edge_strength(image)
     outside = ~mask & ~small[labels] & ~near(mask, 2 * scale)
     found = []
     for label in np.flatnonzero(small):
@@ -89,21 +91,21 @@ def candidate_holes(image: RGB, mask: Mask, expected: Floats) -> list[tuple[Mask
         contrast = 0.0
         if len(beside):
             contrast = float(np.linalg.norm(middle - beside.mean(axis=0)) / (np.linalg.norm(beside.std(axis=0)) + 2))
-        around = expected[window][ring & (distance <= 6 * scale)]
+        rim = np.where(hole, depth, np.where(person, distance, np.inf)) <= max(1.0, 1.5 * scale)
+        away = person & (distance > 2.5 * scale) & (distance <= 7 * scale)
+        along = edges[window][rim]
         outline, _ = cv2.findContours(hole.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         hull = cv2.fillConvexPoly(np.zeros(hole.shape, np.uint8), cv2.convexHull(outline[0]), 1)
-        sure, broad = float(log_odds(expected[whole].mean())), min(thick, THICKEST)
         features = [
             float(np.log(min(to_person, FARTHEST) + 0.3)),
             float(np.log(min(to_background, FARTHEST) + 0.3)),
-            sure,
-            broad,
-            sure * broad,
+            float(log_odds(expected[whole].mean())) * min(thick, THICKEST),
             contrast,
-            float(log_odds(around.mean())) if around.size else 0.0,
-            float(around.min()) if around.size else 1.0,
             float(at_frame),
             float(hole.sum() / hull.sum()),
+            float(np.log1p(np.linalg.norm(colours[hole].std(axis=0)))),
+            float(np.log1p(np.percentile(along, 25))),
+            float(np.log((along.mean() + 1) / (edges[window][away].mean() + 1))) if away.any() else 0.0,
         ]
         found.append((whole, features))
     return found
