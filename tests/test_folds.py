@@ -175,18 +175,22 @@ def test_a_fold_that_dies_ends_the_others_with_one_line(tmp_path: Path, monkeypa
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_folds_end_with_the_stage(tmp_path: Path, how: signal.Signals) -> None:
-    made = waiting_folds(tmp_path)
-    program = (
-        "from pathlib import Path; from personseg import folds; from tests import test_folds as t;"
-        "folds._predict_one_of = t.waits_or_dies;"
-        f"state = Path({str(tmp_path)!r}); folds._predict_side_by_side(t.waiting_folds(state), state, {{}}, 1)"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL) as stage:
+def test_folds_end_with_the_stage(tmp_path: Path) -> None:
+    stages = {}
+    for how in (signal.SIGKILL, signal.SIGINT):  # side by side, as starting takes longest
+        state = tmp_path / how.name
+        state.mkdir()
+        program = (
+            "from pathlib import Path; from personseg import folds; from tests import test_folds as t;"
+            "folds._predict_one_of = t.waits_or_dies;"
+            f"state = Path({str(state)!r}); folds._predict_side_by_side(t.waiting_folds(state), state, {{}}, 1)"
+        )
+        stage = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
+        stages[how] = (stage, waiting_folds(state))
+    for how, (stage, made) in stages.items():
         while not all((fold.kept / "pid").is_file() and (fold.kept / "pid").stat().st_size for fold in made):
             assert stage.poll() is None
             time.sleep(0.05)
         stage.send_signal(how)
         stage.wait(20)
-    assert are_gone(made)
+        assert are_gone(made)

@@ -1,8 +1,6 @@
 """Write a set: photos, masks as labelled, exact masks, and a table of what was planted."""
 
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pandas as pd
 from personseg.errors import UserError
 from personseg.files import fresh_folder, write_table
 from personseg.images import write_image, write_mask
+from personseg.parallel import parallel_map
 from personseg.sample.defects import COLUMNS, plant
 from personseg.sample.photo import draw_pair
 
@@ -56,10 +55,6 @@ def generate(
         for name in parts:
             (new / name).mkdir()
         write = partial(_write_pair, folder=new, seed=seed, defect_fraction=defect_fraction, size=size)
-        if workers <= 1 or count < 24:
-            found = [write(index) for index in range(count)]
-        else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                found = list(pool.map(write, range(count), chunksize=8))
+        found = list(parallel_map(write, range(count), workers, "sample"))
         table = pd.DataFrame([row for rows in found for row in rows], columns=COLUMNS)
         write_table(new / "truth" / "truth.csv", table)
