@@ -7,6 +7,7 @@ et al., "Confident Learning", JAIR 2021). Near-duplicates share a fold.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import start_processes
 
 from personseg.devices import one_line_of_the_dead
@@ -145,6 +147,7 @@ def _predict_fold(fold: Fold, folder: Path, section: Mapping[str, Any], alone: b
 
 
 def _predict_one_of(index: int, folds: Sequence[Fold], folder: Path, section: Mapping[str, Any], threads: int) -> None:
+    _prctl_pr_set_pdeathsig(signal.SIGKILL)  # SIGINT, which PyTorch asks for, takes seconds
     torch.set_num_threads(threads)
     _predict_fold(folds[index], folder, section, alone=False)
 
