@@ -132,21 +132,26 @@ def test_as_many_folds_at_once_as_there_are_cores(
     assert folds.folds_at_once(count) == at_once
 
 
-def waits_or_dies(index: int, all_folds: list[Fold], folder: Path, section: object, threads: int) -> None:
-    """Stands for a fold's training: it never ends, but fold 2 is killed if its folder says so."""
-    kept = all_folds[index].kept
-    (kept / "pid").write_text(str(os.getpid()), encoding="utf-8")
-    while True:
-        if (kept / "dies").exists() and all((fold.kept / "pid").exists() for fold in all_folds):
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.05)
+class Endless(list[str]):
+    """Photos of a fold that are never counted to the end; the process is killed meanwhile if a file says so."""
+
+    def __init__(self, kept: Path, all_kept: list[Path]) -> None:
+        super().__init__()
+        self.kept, self.all_kept = kept, all_kept
+
+    def __len__(self) -> int:
+        (self.kept / "pid").write_text(str(os.getpid()), encoding="utf-8")
+        while True:
+            if (self.kept / "dies").exists() and all((kept / "pid").exists() for kept in self.all_kept):
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.05)
 
 
 def waiting_folds(state: Path) -> list[Fold]:
-    made = [Fold(number, [], [], state / str(number)) for number in (1, 2)]
-    for fold in made:
-        fold.kept.mkdir(exist_ok=True)
-    return made
+    all_kept = [state / "1", state / "2"]
+    for kept in all_kept:
+        kept.mkdir(exist_ok=True)
+    return [Fold(number, Endless(kept, all_kept), [], kept) for number, kept in enumerate(all_kept, 1)]
 
 
 def are_gone(made: list[Fold]) -> bool:
@@ -165,25 +170,25 @@ def are_gone(made: list[Fold]) -> bool:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-def test_a_fold_that_dies_ends_the_others_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folds, "_predict_one_of", waits_or_dies)
+def test_a_fold_that_dies_ends_the_others_with_one_line(tmp_path: Path) -> None:
     made = waiting_folds(tmp_path)
     (made[1].kept / "dies").touch()
     with pytest.raises(UserError, match=r"process 1 died \(SIGKILL\).*lower folds\.batch_size; run again"):
-        folds._predict_side_by_side(made, tmp_path, {}, 1)
+        folds._predict_side_by_side(made, tmp_path, SECTION, 1)
     assert are_gone(made)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 def test_folds_end_with_the_stage(tmp_path: Path) -> None:
     stages = {}
-    for how in (signal.SIGKILL, signal.SIGINT):  # side by side, as starting takes longest
+    # Side by side, as starting takes longest. Programs in the background of a script inherit that SIGINT is ignored.
+    for how, handler in ((signal.SIGKILL, "SIG_IGN"), (signal.SIGINT, "default_int_handler")):
         state = tmp_path / how.name
         state.mkdir()
         program = (
+            f"import signal; signal.signal(signal.SIGINT, signal.{handler});"
             "from pathlib import Path; from personseg import folds; from tests import test_folds as t;"
-            "folds._predict_one_of = t.waits_or_dies;"
-            f"state = Path({str(state)!r}); folds._predict_side_by_side(t.waiting_folds(state), state, {{}}, 1)"
+            f"state = Path({str(state)!r}); folds._predict_side_by_side(t.waiting_folds(state), state, t.SECTION, 1)"
         )
         stage = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)
         stages[how] = (stage, waiting_folds(state))
