@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from personseg.environment import gpu
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
+from personseg.orphans import die_with_parent
 from stages.params import load_params
 
 T = TypeVar("T")
@@ -63,7 +64,7 @@ def require_gpu() -> None:
 
 def in_own_process(function: Callable[..., T], *arguments: Any) -> T:
     """Call `function` in a fresh process; what it raises is raised here, BrokenProcessPool if it dies."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=die_with_parent) as pool:
         return pool.submit(function, *arguments).result()
 
 

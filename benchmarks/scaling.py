@@ -38,6 +38,7 @@ from personseg.geometry import letterbox
 from personseg.images import read_image
 from personseg.mediapipe import MediaPipe
 from personseg.model_config import CONFIG_FILE, WEIGHTS_FILE, read_config
+from personseg.orphans import die_with_parent
 from personseg.runtimes import Backend, Runtime, Unavailable, find_backend, make_runtime
 from personseg.splits import read_split
 from stages.params import Export, load_params
@@ -140,7 +141,8 @@ def measure(
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
         processes = {
-            count: stack.enter_context(ProcessPoolExecutor(1, context)) for count in {row.threads for row in rows}
+            count: stack.enter_context(ProcessPoolExecutor(1, context, initializer=die_with_parent))
+            for count in {row.threads for row in rows}
         }
         for row in tqdm(list(dict.fromkeys(replace(row, batch=1) for row in rows)), desc="loading"):
             if row.backend in reasons:

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import start_processes
 
 from personseg.devices import one_line_of_the_dead
@@ -27,6 +26,7 @@ from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, write_table
 from personseg.memory import return_freed_memory
 from personseg.model import build_model
+from personseg.orphans import die_with_parent
 from personseg.prediction import predict_photos
 from personseg.probability import write_probability
 from personseg.training import seed_everything, train_network
@@ -101,12 +101,15 @@ class Fold:
         return (self.kept / "done").is_file()
 
 
-def folds_at_once(count: int) -> int:
-    """How many folds to train side by side: on a GPU one, on a CPU as many as it has cores, or one more if that is all.
+def folds_at_once(wanted: int | str, count: int) -> int:
+    """How many of `count` folds to train side by side, if `wanted` is `auto`.
 
-    Two threads of one small network wait for one another most of the time: on two cores three trainings with a thread
-    each do 1.4 times the work of one with two.
+    On a GPU one; on a CPU as many as it has cores, or one more if that is all of them. Two threads of one small network
+    wait for one another most of the time: on two cores three trainings with a thread each do 1.4 times the work of one
+    with two. Each process holds a gigabyte.
     """
+    if wanted != "auto":
+        return min(int(wanted), count)
     if torch.cuda.is_available():
         return 1
     cores = usable_cores()
@@ -147,7 +150,7 @@ def _predict_fold(fold: Fold, folder: Path, section: Mapping[str, Any], alone: b
 
 
 def _predict_one_of(index: int, folds: Sequence[Fold], folder: Path, section: Mapping[str, Any], threads: int) -> None:
-    _prctl_pr_set_pdeathsig(signal.SIGKILL)  # SIGINT, which PyTorch asks for, takes seconds
+    die_with_parent(signal.SIGKILL)  # SIGINT, which PyTorch asks for, takes seconds
     torch.set_num_threads(threads)
     _predict_fold(folds[index], folder, section, alone=False)
 
@@ -193,7 +196,7 @@ def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path
         )
         for number in range(count)
     ]
-    at_once = folds_at_once(count)
+    at_once = folds_at_once(section["at_once"], count)
     todo = [each for each in folds if not each.is_done()]
     if at_once == 1:
         for each in todo:

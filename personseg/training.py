@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
+import signal
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -41,6 +43,7 @@ from personseg.losses import WeightedLoss
 from personseg.memory import keep_freed_memory
 from personseg.model import build_model
 from personseg.model_config import ModelConfig
+from personseg.orphans import die_with_parent
 from personseg.ranks import is_first, launched
 from personseg.taught import Taught
 from personseg.weights import normalisation
@@ -175,7 +178,7 @@ class History(Callback):
 
 
 class OfTheProcess(Callback):
-    """What each process needs for itself, wherever it was started: quiet libraries, and quick kernels on a CPU."""
+    """What each process needs for itself: quiet libraries, quick kernels on a CPU, an end with the parent if any."""
 
     def __init__(self) -> None:
         self.undo: contextlib.ExitStack | None = None  # made late: it does not go from process to process
@@ -183,6 +186,8 @@ class OfTheProcess(Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         quieten()  # in a process just started, before Lightning speaks
+        if multiprocessing.parent_process() is not None:
+            die_with_parent(signal.SIGKILL)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self.undo = contextlib.ExitStack()

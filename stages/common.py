@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -19,6 +17,7 @@ import psutil
 from personseg.errors import UserError
 from personseg.files import sweep, write_json
 from personseg.memory import resident_bytes
+from personseg.orphans import die_with_parent
 from personseg.ranks import is_first
 from stages.params import Params, load_params
 
@@ -30,14 +29,6 @@ WRITTEN = (
     *(".", "data", "data/audit", "models", "metrics", "metrics/benchmark", "plots", "plots/benchmark", "report"),
     *("logs", COSTS),
 )
-PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask Linux to end this stage when dvc dies, so that no orphan goes on writing."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def own_peak_bytes() -> int:
@@ -80,7 +71,7 @@ def run(main: Callable[[Params], None]) -> None:
 
     Of the processes that torchrun starts, only the first clears up and records.
     """
-    die_with_parent()
+    die_with_parent()  # dvc
     memory = PeakMemory()
     name = "-".join([Path(sys.argv[0]).stem, *(word for word in sys.argv[1:] if not word.startswith("-"))])
     start = time.perf_counter()

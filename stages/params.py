@@ -76,6 +76,7 @@ class Folds(Section):
     decoder_channels: Annotated[list[Positive], Field(min_length=5, max_length=5)]
     input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
     hash_distance: Annotated[int, Field(ge=0, le=32)]
+    at_once: Positive | Literal["auto"]
     workers: Positive
 
 

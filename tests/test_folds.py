@@ -35,6 +35,7 @@ SECTION: dict[str, Any] = {
     "decoder_channels": [16, 16, 8, 8, 8],
     "input_size": [64, 64],
     "hash_distance": 4,
+    "at_once": 1,
     "workers": 1,
 }
 
@@ -85,7 +86,6 @@ def test_no_photo_is_predicted_by_a_network_that_saw_it(
         (fold.kept / "done").touch()
 
     monkeypatch.setattr(folds, "_predict_fold", fake)
-    monkeypatch.setattr(folds, "folds_at_once", lambda count: 1)
     (tmp_path / "state").mkdir()
     out_of_fold(jpg, tmp_path / "folds", SECTION, tmp_path / "state")
     everything = {str(number) for number in range(9)}
@@ -103,10 +103,9 @@ def test_no_photo_is_predicted_by_a_network_that_saw_it(
 
 
 def test_folds_side_by_side_go_on_to_the_same_digits(
-    jpg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    jpg: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(folds, "folds_at_once", lambda count: 2)
-    section = SECTION | {"count": 2}
+    section = SECTION | {"count": 2, "at_once": 2}
     (tmp_path / "state").mkdir()
     out_of_fold(jpg, tmp_path / "folds", section, tmp_path / "state")
     first = {path.name: path.read_bytes() for path in (tmp_path / "folds").iterdir()}
@@ -124,12 +123,18 @@ def test_folds_side_by_side_go_on_to_the_same_digits(
         out_of_fold(jpg, tmp_path / "folds", SECTION | {"count": 5}, tmp_path / "state")
 
 
-@pytest.mark.parametrize(("count", "cores", "at_once"), [(3, 1, 1), (3, 2, 3), (4, 2, 2), (5, 2, 2), (5, 8, 5)])
+@pytest.mark.parametrize(
+    ("wanted", "count", "cores", "at_once"),
+    [
+        *(("auto", 3, 1, 1), ("auto", 3, 2, 3), ("auto", 4, 2, 2), ("auto", 5, 2, 2), ("auto", 5, 8, 5)),
+        *((1, 3, 2, 1), (2, 3, 2, 2), (4, 3, 8, 3)),
+    ],
+)
 def test_as_many_folds_at_once_as_there_are_cores(
-    monkeypatch: pytest.MonkeyPatch, count: int, cores: int, at_once: int
+    monkeypatch: pytest.MonkeyPatch, wanted: int | str, count: int, cores: int, at_once: int
 ) -> None:
     monkeypatch.setattr(folds, "usable_cores", lambda: cores)
-    assert folds.folds_at_once(count) == at_once
+    assert folds.folds_at_once(wanted, count) == at_once
 
 
 class Endless(list[str]):

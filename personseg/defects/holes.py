@@ -115,9 +115,9 @@ def holes(image: RGB, mask: Mask, expected: Floats, certain_only: bool = False) 
     """Enclosed background that is person.
 
     A small background component is enclosed by the person, or by it and the frame. A gap between arm and body, a
-    ring of jewellery or a gap between strands of hair is too, and right: so a hole counts only if its colours
-    (see `candidate_holes`) and the out-of-fold prediction (float32 HxW `expected`) say person. Chinks too thin
-    for a disc of 1.5 px radius do not count, nor do holes above 400 px.
+    ring of jewellery or a gap between strands of hair is too, and right: so a hole counts only if its colours, shape
+    and edges (see `candidate_holes`) and the out-of-fold prediction (float32 HxW `expected`) say person. Chinks too
+    thin for a disc of 1.5 px radius do not count, nor do holes above 400 px.
     With `certain_only` a piece must be more probably one.
     """
     where = np.zeros_like(mask)

@@ -97,7 +97,7 @@ def test_sweep_takes_only_what_the_dead_left(tmp_path: Path) -> None:
 
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; from stages.common import die_with_parent; "
+child = subprocess.Popen([sys.executable, "-c", "import time; from personseg.orphans import die_with_parent; "
     "die_with_parent(); print('on', flush=True); time.sleep(60)"], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)

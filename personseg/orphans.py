@@ -1,0 +1,21 @@
+"""A process that ends with the one that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
+    """Ask Linux to send this process the signal `how` when its parent dies, so that no orphan goes on writing.
+
+    Elsewhere nothing happens. Processes that PyTorch spawns ask for SIGINT by themselves, but programs started in the
+    background of a script inherit that SIGINT is ignored.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
