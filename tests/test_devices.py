@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -19,8 +23,9 @@ from personseg.devices import choose_strategy, count_devices, part_of_batch
 from personseg.errors import UserError
 from personseg.images import write_image, write_mask
 from personseg.model import build_model
-from personseg.training import build_trainer, choose_precision, seed_everything, train_network
+from personseg.training import OfTheProcess, build_trainer, choose_precision, seed_everything, train_network
 from tests.networks import Small, architecture
+from tests.project import ROOT
 
 SIZE = (64, 96)
 STEMS = {"train": [f"t{n}" for n in range(10)], "val": [f"v{n}" for n in range(5)]}  # batches of 4, 4 and 4, 1
@@ -95,6 +100,29 @@ def test_two_processes_go_on_from_the_checkpoint_of_one(
 ) -> None:
     fit(pairs, tmp_path / "state", **ONE, epochs=1)
     same(fit(pairs, tmp_path / "state", **TWO), alone)
+
+
+def say_who_and_wait(index: int, callback: OfTheProcess) -> None:
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_the_processes_of_a_killed_training_end_with_it() -> None:
+    # Programs in the background of a script inherit that SIGINT, which PyTorch asks for, is ignored.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        "from torch.multiprocessing.spawn import start_processes; from tests import test_devices as t;"
+        "start_processes(t.say_who_and_wait, (t.OfTheProcess(),), 2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout is not None
+        children = [psutil.Process(int(training.stdout.readline())) for _ in range(2)]
+        training.kill()
+        gone, left = psutil.wait_procs(children, timeout=10)
+        for child in left:
+            child.kill()
+    assert len(gone) == 2
 
 
 def test_a_process_that_dies_ends_the_others_with_one_line(pairs: Path, tmp_path: Path) -> None:
