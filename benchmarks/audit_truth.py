@@ -5,10 +5,10 @@
 Makes FOLDER/raw, jpg, folds, scores.csv and clean as the stages would, with the params of this project, and prints
 what was found and mended, as stage check does. What exists in FOLDER is not made again. Seeds 100, 200, 300, 400,
 555, 1601, 1702, 1803, 2611, 2712, 2813, 2914, 3015 and 3116 are those the audit's constants were fitted on
-(benchmarks/defect_fit.py; the last three for holes alone, and results/audit scores them with the constants before that,
-made with OMP_NUM_THREADS=1 and --count 240: with another number of threads sums are taken in another order); 7 (the
-default sample), 901, 1301, 1402, 1503, 1904, 2005, 2106, 2207, 2308, 2409 and 2510 were looked at meanwhile; any other
-is unseen.
+(benchmarks/defect_fit.py; the last three for holes alone, and results/audit/earlier scores them with the constants
+before that); 7 (the default sample), 901, 1301, 1402, 1503, 1904, 2005, 2106, 2207, 2308, 2409, 2510, 3217, 3318 and
+3419 were looked at; any other is unseen. results/audit was made with OMP_NUM_THREADS=1 and --count 240: with another
+number of threads sums are taken in another order.
 """
 
 from __future__ import annotations
