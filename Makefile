@@ -4,7 +4,7 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 TOOLS := build/tools
 NAME ?= picsart
-LARGE ?= -S folds.epochs=4 -S folds.batch_size=16 -S folds.at_once=1 -S train.epochs=40 -S train.patience=20 -S benchmark.max_seconds=60
+LARGE ?= -S folds.epochs=4 -S folds.batch_size=16 -S folds.at_once=1 -S train.epochs=24 -S train.patience=12 -S benchmark.max_seconds=60
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export NO_ALBUMENTATIONS_UPDATE := 1
