@@ -46,6 +46,13 @@ def test_what_stands_around_the_tables_is_recorded():
     assert [int(step) for step in steps.groups()] == [round(1 / ratio) for ratio in ratios]
 
 
+def test_what_repairs_leave_of_the_reviewed_list_is_recorded():
+    page, found = (RESULTS / "review/README.md").read_text(encoding="utf-8"), recorded("metrics/filter.json")
+    counts = " / ".join(str(found["category"][category]) for category in "123")
+    assert f"| after repairs: 1 / mended / left out | {counts} | |" in page
+    assert f"| kept | {found['kept']} | 1051 |" in page
+
+
 def test_the_photo_that_costs_most_is_the_one_named():
     text, rows = " ".join(README.split()), pd.read_csv(RESULTS / "data/evaluation/images.csv", dtype={"stem": str})
     rows = rows[rows["split"] == "test"].set_index("stem")
