@@ -81,6 +81,7 @@ def test_figures_beside_the_peer_are_those_recorded():
         ("twice as high, IoU is {:.2f} (MediaPipe: {:.2f})", "frame 2 times as high"),
         ("four times {:.2f} ({:.2f})", "frame 4 times as high"),
         ("in the dark {:.2f} ({:.2f})", "dark and noisy"),
+        ("against the light {:.2f} ({:.2f})", "against the light"),
     ):
         assert words.format(views["ours_iou"][view], views["mediapipe_iou"][view]) in text, view
     for view in ("4000 px high", "16:9 between bars", "light from one side"):  # "it stays ahead"
