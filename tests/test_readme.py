@@ -110,6 +110,11 @@ def test_figures_of_the_audit_are_those_recorded():
     ):
         count, precision, recall = planted(kind, sets)
         assert re.search(rf"\| {name}[^|]*\| {count} \| {precision:.3f} \| {recall:.3f} \|", page), kind
+    repairs = [one["repair"] for one in sets]
+    repaired, harmed = (sum(one[key] for one in repairs) for key in ("repaired", "harmed"))
+    before, after = (sum(one["repaired"] * (1 - one[key]) for one in repairs) for key in ("iou_before", "iou_after"))
+    assert f"Of {repaired} repaired masks {harmed} came out worse;" in page
+    assert f"all of them fell to {after / before:.2f} of what it was" in page
     untouched = [one["untouched"] for one in sets]
     masks, changed = (sum(one[key] for one in untouched) for key in ("masks", "changed"))
     assert f"Of {masks} masks without a planted defect the repair changed {changed}" in page
