@@ -4,9 +4,9 @@
 
 Run it where `dvc repro filter` has run, with a reviewed list. Test and val photos are drawn from category 1 of that
 list; neither they nor their near-duplicates are trained on by any variant. Every variant trains the network of
-section model at a smaller size for the same number of steps; the best epoch is chosen on val. Finished trainings
-are kept in `.resume/cleaning`, each under a hash of its masks and params, and not repeated. Writes one row per
-variant and seed.
+section model at a smaller size for about the same number of steps, in whole epochs; the best epoch is chosen
+on val. Finished trainings are kept in `.resume/cleaning`, each under a hash of its masks and params, and not repeated.
+Writes one row per variant and seed.
 """
 
 from __future__ import annotations
@@ -82,11 +82,17 @@ def score_network(network: Any, stems: list[str]) -> dict[str, float]:
     return {f"test_{name}": value for name, value in found.summary().items()}
 
 
-def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int, steps: int, state: Path) -> Any:
-    """Train for about `steps` steps of the params' batch size."""
-    section = params["model"]
+def length(variant: Variant, params: Mapping[str, Any], steps: int) -> tuple[int, int]:
+    """Whole epochs nearest to `steps` steps of the params' batch size, and the steps these are."""
     per_epoch = len(variant.stems) // params["train"]["batch_size"]
     epochs = max(1, round(steps / per_epoch))
+    return epochs, epochs * per_epoch
+
+
+def train(variant: Variant, val: list[str], params: Mapping[str, Any], seed: int, steps: int, state: Path) -> Any:
+    """Train for about `steps` steps, see `length`."""
+    section = params["model"]
+    epochs, _ = length(variant, params, steps)
     training = {**params["train"], "seed": seed, "epochs": epochs, "patience": epochs}
     architecture = {name: value for name, value in section.items() if name not in ("weights", "input_size")}
     architecture |= {"encoder": ENCODER}
@@ -133,7 +139,7 @@ def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
                     "variant": name,
                     "seed": seed,
                     "photos": len(variant.stems),
-                    "steps": steps,
+                    "steps": length(variant, params, steps)[1],
                     **score_network(network, test),
                 }
                 write_json(done, row)

@@ -36,8 +36,10 @@ def cleaning() -> str:
     rows = []
     for name, runs in trained.groupby("variant", sort=False):
         means = [f"{runs[column].mean():.4f}" for column in ("test_iou", "test_iou_imagewise", "test_boundary_iou")]
-        rows.append([name, runs["photos"].iloc[0], *means, " / ".join(f"{value:.4f}" for value in runs["test_iou"])])
-    return markdown.table(["trained on", "photos", "test IoU", "per photo", "boundary IoU", "IoU by seed"], rows)
+        by_seed = " / ".join(f"{value:.4f}" for value in runs["test_iou"])
+        rows.append([name, runs["photos"].iloc[0], runs["steps"].iloc[0], *means, by_seed])
+    head = ["trained on", "photos", "steps", "test IoU", "per photo", "boundary IoU", "IoU by seed"]
+    return markdown.table(head, rows)
 
 
 def ablation() -> str:

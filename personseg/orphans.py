@@ -13,8 +13,8 @@ PR_SET_PDEATHSIG = 1
 def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
     """Ask Linux to send this process the signal `how` when its parent dies, so that no orphan goes on writing.
 
-    Elsewhere nothing happens. Processes that PyTorch spawns ask for SIGINT by themselves, but programs started in the
-    background of a script inherit that SIGINT is ignored.
+    Elsewhere nothing happens. The last word counts: processes that PyTorch spawns ask for SIGINT as they start, but
+    programs in the background of a script inherit that SIGINT is ignored.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):

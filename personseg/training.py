@@ -186,10 +186,10 @@ class OfTheProcess(Callback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         quieten()  # in a process just started, before Lightning speaks
-        if multiprocessing.parent_process() is not None:
-            die_with_parent(signal.SIGKILL)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if multiprocessing.parent_process() is not None:
+            die_with_parent(signal.SIGKILL)
         self.undo = contextlib.ExitStack()
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()

@@ -8,8 +8,10 @@ import sys
 import time
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pandas as pd
 import psutil
@@ -103,6 +105,8 @@ def test_two_processes_go_on_from_the_checkpoint_of_one(
 
 
 def say_who_and_wait(index: int, callback: OfTheProcess) -> None:
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    callback.setup(trainer, L.LightningModule(), "fit")
     print(os.getpid(), flush=True)
     time.sleep(60)
 
