@@ -34,7 +34,7 @@ def test_cleaning_is_the_mean_over_seeds(tmp_path: Path, monkeypatch: pytest.Mon
     runs = {"variant": ["raw", "raw"], "seed": [1, 2], "photos": [7, 7], "steps": [5, 5]}
     write_table(tmp_path / "picsart/cleaning.csv", pd.DataFrame(runs | scores))
     monkeypatch.setattr(pages, "RESULTS", tmp_path)
-    assert pages.cleaning().splitlines()[2:] == ["| raw | 7 | 0.9100 | 0.8050 | 0.5500 | 0.9000 / 0.9200 |"]
+    assert pages.cleaning().splitlines()[2:] == ["| raw | 7 | 5 | 0.9100 | 0.8050 | 0.5500 | 0.9000 / 0.9200 |"]
 
 
 def test_a_variant_has_a_row_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

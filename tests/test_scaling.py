@@ -43,7 +43,7 @@ def test_a_row_takes_its_share_of_time_but_20_runs_in_all(seconds: float, runs: 
 class Pool:
     """Stands in for a process: calls at once."""
 
-    def __init__(self, *arguments: Any) -> None: ...
+    def __init__(self, *arguments: Any, **options: Any) -> None: ...
 
     def __enter__(self) -> Pool:
         return self
