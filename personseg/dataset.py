@@ -95,9 +95,9 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
 class EpochSampler(Sampler[Key]):
     """Yields (pass, index), shuffled, in an order that depends on seed and epoch alone.
 
-    There are `length` labelled items and behind them `unlabelled` others. An epoch is as long as the labelled ones are
-    many, whatever the others; with others it is made of `labelled_share` labelled items and the rest of them. Each kind
-    is gone through whole before one comes again, across epochs; the pass counts how often it has been.
+    There are `length` labelled items and behind them `unlabelled` others. An epoch is `count` items, or as many as are
+    labelled, whatever the others; with others it is made of `labelled_share` labelled items and the rest of them. Each
+    kind is gone through whole before one comes again, across epochs; the pass counts how often it has been.
     With `weights` a labelled item is drawn with replacement instead, as often as its weight is large.
     """
 
@@ -108,11 +108,13 @@ class EpochSampler(Sampler[Key]):
         weights: Sequence[float] | None = None,
         unlabelled: int = 0,
         labelled_share: float = 1.0,
+        count: int | None = None,
     ) -> None:
         self.length = length
+        self.count = count or length
         self.seed = seed
         self.unlabelled = unlabelled
-        self.labelled = round(length * labelled_share) if unlabelled else length
+        self.labelled = round(self.count * labelled_share) if unlabelled else self.count
         self.shares = None if weights is None else np.asarray(weights, dtype=np.float64) / np.sum(weights)
         self.epoch = 0
 
@@ -121,7 +123,7 @@ class EpochSampler(Sampler[Key]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
+        return self.count
 
     def _stretch(self, length: int, count: int, *seed: int) -> list[Key]:
         """This epoch's stretch of endless passes over `length` items, `count` an epoch."""
@@ -137,11 +139,12 @@ class EpochSampler(Sampler[Key]):
         rng = np.random.default_rng([self.seed, self.epoch])
         if self.shares is not None:
             drawn = rng.choice(self.length, self.labelled, p=self.shares)
-            keys = [(self.epoch, int(index)) for index in drawn]
+            # A number of its own for each: an item drawn twice is augmented in two ways.
+            keys = list(enumerate(map(int, drawn), self.epoch * self.labelled))
         else:
             keys = self._stretch(self.length, self.labelled)
         if self.unlabelled:
-            others = self._stretch(self.unlabelled, self.length - self.labelled, 1)
+            others = self._stretch(self.unlabelled, self.count - self.labelled, 1)
             keys += [(number, self.length + index) for number, index in others]
             keys = [keys[position] for position in rng.permutation(len(keys))]
         return iter(keys)

@@ -230,10 +230,12 @@ def make_loaders(
     weights: Sequence[float] | None = None,
     taught: Taught | None = None,
     processes: int = 1,
+    count: int | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any], EpochSampler]:
     """Build the loaders of `stems["train"]` (shuffled by the sampler, augmented) and `stems["val"]`.
 
-    In each of `processes` they give its part of every batch of `train.batch_size` photos.
+    In each of `processes` they give its part of every batch of `train.batch_size` photos; an epoch is `count` photos,
+    or as many as are labelled.
     """
     seed, part = train["seed"], part_of_batch(train["batch_size"], processes)
     train_part = min(part, len(stems["train"]) // processes)
@@ -250,7 +252,8 @@ def make_loaders(
     train_set = PairDataset(folder, stems["train"], size, augmentation, seed, taught=taught, **scenes)
     val_set = PairDataset(folder, stems["val"], size)
     others = len(train_set) - train_set.labelled
-    sampler = EpochSampler(train_set.labelled, seed, weights, others, taught.labelled_share if taught else 1.0)
+    labelled_share = taught.labelled_share if taught else 1.0
+    sampler = EpochSampler(train_set.labelled, seed, weights, others, labelled_share, count)
     shares = Share(sampler, train_part * processes, processes, drop_last=True)
     val_shares = Share(range(len(val_set)), train["batch_size"], processes, drop_last=False)
     return (
@@ -297,14 +300,16 @@ def train_network(
     weights: Sequence[float] | None = None,
     taught: Taught | None = None,
     label: str = "",
+    count: int | None = None,
 ) -> tuple[nn.Module, pd.DataFrame, int]:
     """Train `network` in place on `folder`/{images,masks}/STEM.jpg; return it with the best weights.
 
     `stems` holds the lists `train` and `val`, `size` the input's (H, W), `train` the params section,
     `state` a folder for checkpoints: a `last.ckpt` found there is gone on from, `weights` how often each
     training photo is drawn (one number each; None: once an epoch), `taught` a teacher's soft masks, `label` what is
-    said before each epoch's line if several trainings run at once, instead of a progress bar. Returns the network,
-    the history (a row per epoch) and the best epoch by val IoU of the averaged weights.
+    said before each epoch's line if several trainings run at once, instead of a progress bar, `count` the photos of an
+    epoch (None: as many as `stems["train"]`). Returns the network, the history (a row per epoch) and the best epoch by
+    val IoU of the averaged weights.
     """
     seed_everything(train["seed"])
     quieten()
@@ -324,7 +329,7 @@ def train_network(
     trainer = build_trainer(train, callbacks)
     task = SegmentationTask(with_common_statistics(network, trainer), train)
     processes = count_processes(trainer)
-    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught, processes)
+    train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught, processes, count)
     last = state / "last.ckpt"
     found = last.is_file()
     if launched():  # the first process decides, when it has looked through what is there

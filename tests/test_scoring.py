@@ -59,3 +59,23 @@ def test_another_mask_photo_or_param_is_another_training(tmp_path: Path, monkeyp
         assert identity() != first, name
         (tmp_path / name).write_bytes(kept)
     assert identity() == first
+
+
+def test_a_variant_is_told_from_the_default_over_all_seeds_and_by_equal_steps() -> None:
+    right, wrong = [90, 0, 10], [80, 0, 20]
+
+    def scores(*rows: list[int]) -> Scores:
+        return Scores(np.array(rows, np.int64), np.array([row[0] / 100 for row in rows]))
+
+    runs = {
+        cleaning.DEFAULT: [scores(right, right), scores(wrong, right)],
+        "worse": [scores(wrong, right), scores(wrong, wrong)],
+        "same": [scores(wrong, right), scores(right, right)],
+    }
+    found = cleaning.differences(runs)
+    assert list(found) == ["worse", "same"]
+    assert found["worse"]["iou"]["difference"] == pytest.approx(-0.05)
+    assert found["worse"]["iou"]["ci95_low"] == pytest.approx(-0.05)
+    assert found["same"]["iou"] == {"difference": 0, "ci95_low": 0, "ci95_high": 0}
+    assert cleaning.length(424, {"train": {"batch_size": 8}}, 400) == (8, 424)
+    assert cleaning.length(424, {"train": {"batch_size": 8}}, 1) == (1, 53)

@@ -159,6 +159,21 @@ def test_weighted_sampler_draws_as_often_as_the_weights_say():
     np.testing.assert_allclose(shares, [0, 0.25, 0.25, 0.5], atol=0.05)
     sampler.set_epoch(0)
     assert list(sampler) == list(sampler)
+    keys = [key for epoch in range(9) for key in (sampler.set_epoch(epoch), list(sampler))[1]]
+    assert len(set(keys)) == len(keys) == 36, "drawn again, an item is augmented in another way"
+
+
+def test_an_epoch_can_be_shorter_or_longer_and_goes_on_where_the_last_one_stopped():
+    for count in (7, 50):
+        sampler = EpochSampler(20, seed=5, count=count)
+        assert len(sampler) == count
+        drawn = [key for epoch in range(20) for key in (sampler.set_epoch(epoch), list(sampler))[1]]
+        assert len(set(drawn)) == len(drawn) == 20 * count
+        assert set(np.bincount([index for _, index in drawn])) == {count}
+    weighted = EpochSampler(4, seed=5, weights=[0, 1, 1, 2], count=9)
+    assert len(list(weighted)) == len(weighted) == 9
+    mixed = EpochSampler(20, seed=5, unlabelled=50, labelled_share=0.5, count=8)
+    assert sum(index < 20 for _, index in mixed) == 4 and len(list(mixed)) == 8
 
 
 def test_an_epoch_with_unlabelled_photos_is_no_longer_and_leaves_none_out():
