@@ -52,11 +52,14 @@ def settings(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={text(value)}" for key, value in values.items()]
 
 
-def run_experiment(name: str, values: Mapping[str, Any]) -> None:
-    """Do `dvc exp run` with these params, in place of an experiment of this name; UserError if it fails."""
-    subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=False, stderr=subprocess.DEVNULL)
+def run_experiment(name: str, values: Mapping[str, Any], *targets: str, folder: str | Path = ".") -> None:
+    """Do `dvc exp run` with these params, in place of an experiment of this name; UserError if it fails.
+
+    `targets` are the stages to reach (all if none are named), `folder` the repository.
+    """
+    subprocess.run(["dvc", "exp", "remove", "--quiet", name], check=False, stderr=subprocess.DEVNULL, cwd=folder)
     options = [option for setting in settings(values) for option in ("-S", setting)]
-    if subprocess.run(["dvc", "exp", "run", "-n", name, *options], check=False).returncode != 0:
+    if subprocess.run(["dvc", "exp", "run", "-n", name, *options, *targets], check=False, cwd=folder).returncode != 0:
         raise UserError(f"variant {name} failed; its messages are above")
 
 

@@ -38,7 +38,8 @@ MADE = {
 # What other commands leave beside a record.
 ELSEWHERE = {
     "ablation.csv": "`python -m benchmarks.ablation`",
-    "cleaning.csv": "`OMP_NUM_THREADS=1 python -m benchmarks.cleaning --steps 400`",
+    "cleaning.csv": "`OMP_NUM_THREADS=1 python -m benchmarks.cleaning`",
+    "cleaning.json": "the same",
     "folder.json": "`python -m benchmarks.folder data/raw/unlabelled`",
     "folder_int8.json": "the same with `--runtime openvino_int8`",
     "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",

@@ -29,12 +29,20 @@ def test_markdown_has_figures_to_the_right() -> None:
     assert markdown.table(["what", "ms"], [["a", 1], ["b", 22]]) == "| what | ms |\n|---|---:|\n| a | 1 |\n| b | 22 |"
 
 
-def test_cleaning_is_the_mean_over_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = {"test_iou": [0.9, 0.92], "test_iou_imagewise": [0.8, 0.81], "test_boundary_iou": [0.5, 0.6]}
-    runs = {"variant": ["raw", "raw"], "seed": [1, 2], "photos": [7, 7], "steps": [5, 5]}
+def test_cleaning_is_the_mean_over_seeds_and_how_far_it_is_from_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = {"test_iou": [0.9, 0.92] * 2, "test_iou_imagewise": [0.8, 0.81] * 2, "test_boundary_iou": [0.5, 0.6] * 2}
+    runs = {"variant": ["raw", "raw", "best", "best"], "seed": [1, 2] * 2, "photos": [7] * 4, "steps": [5] * 4}
     write_table(tmp_path / "picsart/cleaning.csv", pd.DataFrame(runs | scores))
+    apart = {"difference": -0.01, "ci95_low": -0.03, "ci95_high": 0.02}
+    write_json(tmp_path / "picsart/cleaning.json", {"raw": {"iou": apart}})
     monkeypatch.setattr(pages, "RESULTS", tmp_path)
-    assert pages.cleaning().splitlines()[2:] == ["| raw | 7 | 5 | 0.9100 | 0.8050 | 0.5500 | 0.9000 / 0.9200 |"]
+    figures = "7 | 0.9100 | 0.8050 | 0.5500 | 0.9000 / 0.9200"
+    assert pages.cleaning().splitlines()[2:] == [
+        f"| raw | {figures} | -0.0100 [-0.0300, +0.0200] |",
+        f"| best | {figures} | the default |",
+    ]
 
 
 def test_a_variant_has_a_row_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
