@@ -42,6 +42,7 @@ ELSEWHERE = {
     "cleaning.json": "the same",
     "folder.json": "`python -m benchmarks.folder data/raw/unlabelled`",
     "folder_int8.json": "the same with `--runtime openvino_int8`",
+    "from_nothing.json": "`python -m benchmarks.from_nothing`",
     "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",
     "scaling.csv": "`python -m benchmarks.scaling --mediapipe selfie_segmentation.tflite`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",

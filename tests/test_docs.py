@@ -36,6 +36,7 @@ ELSEWHERE = {
     "make torture": "hours: its parts are those of `make test` and of tests.faults.kill",
     "python -m tests.faults.kill": "hours: tests/faults/test_kill.py ends single stages by the same means",
     "python -m benchmarks.ablation": "test_pipeline",
+    "python -m benchmarks.from_nothing": "test_from_nothing; the stages are those of `make run`",
     "python -m benchmarks.folder": "test_pipeline",
     "python -m benchmarks.scaling": "test_pipeline",
     "python -m personseg.review_sheets": "below",

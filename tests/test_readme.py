@@ -10,6 +10,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from benchmarks import from_nothing
 from stages.params import Params
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -88,6 +89,27 @@ def test_figures_beside_the_peer_are_those_recorded():
         assert views["ours_iou"][view] > views["mediapipe_iou"][view]
 
 
+def test_what_cleaning_buys_is_what_was_measured():
+    text = " ".join(Path("README.md").read_text(encoding="utf-8").split())
+    apart = recorded("cleaning.json")
+    raw, weighted, both = (
+        apart[name] for name in ("raw masks", "raw masks weighted by quality", "1 + repaired 2, weighted by quality")
+    )
+    points = [-100 * raw[name]["difference"] for name in ("iou", "boundary_iou")]
+    assert "is {:.1f} points ahead of the raw masks, above chance, and at the boundary {:.1f}".format(*points) in text
+    assert raw["iou"]["ci95_high"] < 0 and raw["boundary_iou"]["ci95_high"] < 0
+    assert f"nearly as good ({-100 * weighted['iou']['difference']:.1f} points less, within chance)" in text
+    assert all(one["iou"]["ci95_low"] < 0 < one["iou"]["ci95_high"] for one in (weighted, both))
+    assert f"it is {100 * both['boundary_iou']['difference']:.1f} points better, just above chance" in text
+    assert both["boundary_iou"]["ci95_low"] > 0
+    assert all(apart[name]["iou"]["difference"] < 0 for name in ("category 1", "1 + unrepaired 2"))
+    runs = pd.read_csv(RESULTS / "cleaning.csv")
+    assert set(runs["steps"]) == {424} and "424 steps and the same validations for each, two seeds" in text
+    assert runs["variant"].nunique() == 6 == len(apart) + 1
+    spread = runs.groupby("variant")["test_iou"].agg(lambda values: values.max() - values.min()).max()
+    assert f"differ by up to {spread:.4f} (Table 3" in Path("docs/experiments.md").read_text(encoding="utf-8")
+
+
 def planted(kind, sets):
     """Planted defects of a kind in all sets, and precision and recall of finding them."""
     keys = ("planted", "found", "findings", "right")
@@ -122,12 +144,15 @@ def test_figures_of_the_audit_are_those_recorded():
 
 def test_minutes_to_the_reports_iou_are_those_recorded():
     page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
-    row = pd.read_csv(RESULTS / "ablation.csv").set_index("variant").loc["the report's augmentation only"]
-    names = ("source", "env", "fetch", "convert", "folds", "audit", "filter", "check", "split", "teach")
-    before = sum(recorded("costs.json")["stages"][name]["seconds"] for name in names) / 60
-    assert row["test_iou"] > 0.9453
-    assert f"are {before + row['training_minutes']:.1f} minutes on 2 cores: {before:.1f} until the photos" in page
-    assert f"{row['training_minutes']:.1f} of training in the variant" in page and f"({row['test_iou']:.3f})" in page
+    found = recorded("from_nothing.json")
+    test, training = found["test"], found["stage_seconds"]["train"] / 60
+    assert f"finished after {found['minutes']:.1f} minutes by the clock, {training:.1f} of them training" in page
+    assert sum(found["stage_seconds"].values()) / 60 < found["minutes"] < 15
+    low, high = test["iou_ci95_low"], test["iou_ci95_high"]
+    assert f"a test IoU of {test['iou']:.3f} (95 % interval {low:.3f} to {high:.3f})" in page
+    assert test["iou"] > 0.9453 and found["params"] == from_nothing.QUICK
+    assert f"{found['cores']} cores of an {found['cpu']}" in page
+    assert f"a test IoU of {test['iou']:.3f} on PicsArt" in README
 
 
 def test_what_a_user_waits_for_is_as_recorded():
