@@ -111,11 +111,11 @@ def train(
 
 
 def identity(
-    variant: Variant, val: list[str], test: list[str], params: Mapping[str, Any], seed: int, steps: int
+    variant: Variant, val: list[str], test: list[str], params: Mapping[str, Any], seed: int, epochs: int, count: int
 ) -> str:
-    """Hash what decides a training and its scores but the code: photos, masks, weights, params."""
+    """Hash what decides a training and its scores but the code: photos, masks, weights, params, length."""
     training = {name: value for name, value in params["train"].items() if name not in ("epochs", "patience", "seed")}
-    values = [variant.stems, val, test, variant.weights, params["model"], training, seed, steps]
+    values = [variant.stems, val, test, variant.weights, params["model"], training, seed, epochs, count]
     digest = hashlib.sha256(json.dumps(values).encode())
     files = [(variant.folder, stem) for stem in (*variant.stems, *val)] + [(JPG, stem) for stem in test]
     for folder, stem in files:
@@ -139,7 +139,7 @@ def measure(steps: int, seeds: list[int], out: Path) -> pd.DataFrame:
     rows, scores = [], {name: list[Scores]() for name in ways}
     for seed in seeds:
         for name, variant in ways.items():
-            state = Path(".resume/cleaning") / identity(variant, val, test, params, seed, steps)
+            state = Path(".resume/cleaning") / identity(variant, val, test, params, seed, epochs, count)
             done = state / "scores.json"
             if not done.is_file():
                 state.mkdir(parents=True, exist_ok=True)

@@ -46,12 +46,13 @@ def test_another_mask_photo_or_param_is_another_training(tmp_path: Path, monkeyp
         write_mask(tmp_path / "masks" / f"{stem}.jpg", disc((20, 20), (10, 10), 6))
     params = {"model": {"encoder": "a"}, "train": {"epochs": 5, "loss": {"dice": 1.0}}}
 
-    def identity(**changes: object) -> str:
+    def identity(epochs: int = 4, **changes: object) -> str:
         variant = cleaning.Variant(tmp_path, ["1"])
-        return cleaning.identity(variant, ["2"], ["3"], {**params, **changes}, seed=1, steps=10)
+        return cleaning.identity(variant, ["2"], ["3"], {**params, **changes}, 1, epochs, count=8)
 
     first = identity()
-    assert identity(train={"epochs": 9, "loss": {"dice": 1.0}}) == first, "steps decide, not epochs"
+    assert identity(train={"epochs": 9, "loss": {"dice": 1.0}}) == first, "its own epochs decide"
+    assert identity(epochs=5) != first
     assert identity(train={"epochs": 5, "loss": {"dice": 2.0}}) != first
     for name in ("masks/1.jpg", "masks/2.jpg", "images/1.jpg", "masks/3.jpg"):
         kept = (tmp_path / name).read_bytes()
