@@ -94,7 +94,7 @@ def test_other_splits_are_those_recorded():
     rows = pd.read_csv(RESULTS / "split_seeds.csv").set_index("split_seed")
     two, three, both = (rows.loc[name] for name in ("2", "3", "all"))
     assert len(rows) == 3 and f"test IoU is {two['test_iou']:.4f} and {three['test_iou']:.4f}" in text
-    leads = f"it is {two['iou_difference']:+.4f} and {three['iou_difference']:+.4f}, "
+    leads = f"the test IoU is {two['iou_difference']:+.4f} and {three['iou_difference']:+.4f} ahead, "
     together = f"on their {both['test_photos']:.0f} test photos together {both['iou_difference']:+.4f}"
     assert f"{leads}{together} ({both['iou_ci95_low']:.4f} to {both['iou_ci95_high']:.4f})" in text
     assert both["iou_ci95_low"] < 0 < both["iou_ci95_high"]
