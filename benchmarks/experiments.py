@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,17 @@ import yaml
 from personseg.errors import UserError
 
 RESTORED = ("params.yaml", "dvc.lock", "metrics")
+
+
+def road_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser for a script that walks the road: --data, --name, -S; its help begins with the first line of `doc`."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--data", required=True, help="as data.source in params.yaml")
+    parser.add_argument("--name", default="picsart")
+    parser.add_argument(
+        "-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as of dvc exp run"
+    )
+    return parser
 
 
 def source(data: str) -> str:

@@ -11,7 +11,6 @@ the scores and the params.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import tempfile
 import time
@@ -19,10 +18,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.experiments import parsed, run_experiment, source
+from benchmarks.experiments import parsed, road_parser, run_experiment, source
 from personseg.environment import cpu_model, usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import read_json, write_json
+from personseg.record import costs
 
 # A small network at a small size, the report's augmentation, and a second opinion that learns for half as long.
 QUICK = {
@@ -50,13 +50,13 @@ def walk(data: str, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         settings = {**values, "data.name": name, "data.source": data}
         run_experiment("from-nothing", settings, "calibrate", folder=folder)
         minutes = (time.monotonic() - start) / 60
-        stages = {path.stem: read_json(path)["seconds"] for path in sorted(Path(folder, "logs/costs").glob("*.json"))}
+        stages = costs(Path(folder, "logs/costs"))["stages"]
         if subprocess.run(["dvc", "repro", "evaluate"], check=False, cwd=folder).returncode != 0:
             raise UserError("the model could not be scored; the messages are above")
         scores = read_json(Path(folder, "metrics/iou.json"))
     return {
         "minutes": minutes,
-        "stage_seconds": stages,
+        "stage_seconds": {name: cost["seconds"] for name, cost in stages.items()},
         "val": scores["val"],
         "test": scores["test"],
         "params": dict(values),
@@ -66,12 +66,7 @@ def walk(data: str, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", required=True, help="as data.source in params.yaml")
-    parser.add_argument("--name", default="picsart")
-    parser.add_argument(
-        "-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as of dvc exp run"
-    )
+    parser = road_parser(__doc__)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     out = arguments.out or Path("results") / arguments.name / "from_nothing.json"

@@ -37,8 +37,9 @@ def cleaning() -> str:
     for name, runs in trained.groupby("variant", sort=False):
         means = [f"{runs[column].mean():.4f}" for column in ("test_iou", "test_iou_imagewise", "test_boundary_iou")]
         by_seed = " / ".join(f"{value:.4f}" for value in runs["test_iou"])
-        values = apart[name]["iou"].values() if name in apart else ()
-        difference = "{:+.4f} [{:+.4f}, {:+.4f}]".format(*values) if values else "the default"
+        difference = "the default"
+        if name in apart:
+            difference = "{difference:+.4f} [{ci95_low:+.4f}, {ci95_high:+.4f}]".format(**apart[name]["iou"])
         rows.append([name, runs["photos"].iloc[0], *means, by_seed, difference])
     head = ["trained on", "photos", "test IoU", "per photo", "boundary IoU", "IoU by seed", "IoU less the default's"]
     return markdown.table(head, rows)

@@ -12,14 +12,13 @@ dvc.lock and metrics/ without uncommitted changes, as benchmarks.ablation, and p
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.experiments import parsed, refuse_uncommitted, restore, run_experiment, slug, source
+from benchmarks.experiments import parsed, refuse_uncommitted, restore, road_parser, run_experiment, slug, source
 from benchmarks.peers import on_test
 from benchmarks.scoring import Scores, difference
 from personseg.errors import UserError, one_line_errors
@@ -89,14 +88,9 @@ def confirm(data: str, name: str, seeds: list[int], values: dict[str, Any], medi
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", required=True, help="as data.source in params.yaml")
+    parser = road_parser(__doc__)
     parser.add_argument("--mediapipe", type=Path, required=True)
-    parser.add_argument("--name", default="picsart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument(
-        "-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as of dvc exp run"
-    )
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     out = arguments.out or Path("results") / arguments.name / "split_seeds.csv"

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from benchmarks import from_nothing
+from benchmarks.ablation import VARIANTS
 from personseg.errors import UserError
 from personseg.files import write_json
 from stages.params import Params
@@ -32,7 +33,7 @@ def test_the_road_is_walked_in_a_clone_and_scored_outside_the_time(monkeypatch: 
     def experiment(name: str, values: Any, *targets: str, folder: str) -> None:
         assert Path(folder, "dvc.yaml").is_file() and not Path(folder, "data/raw").exists(), "a clone, nothing made yet"
         asked.append((values["data.source"], values["train.epochs"], values["model.encoder"], targets))
-        write_json(Path(folder, "logs/costs/train.json"), {"stage": "train", "seconds": 300.5})
+        write_json(Path(folder, "logs/costs/train.json"), {"stage": "train", "seconds": 300.5, "peak_rss_bytes": 1})
 
     monkeypatch.setattr(from_nothing.subprocess, "run", run)
     monkeypatch.setattr(from_nothing.time, "monotonic", lambda: next(clock))
@@ -58,3 +59,6 @@ def test_the_quick_params_are_params() -> None:
         assert name in section, key
         section[name] = value
     assert Params.model_validate(params).train.epochs == from_nothing.QUICK["train.epochs"]
+    variants = yaml.safe_load(VARIANTS.read_text(encoding="utf-8"))["variants"]
+    augmentation = {key: value for key, value in from_nothing.QUICK.items() if key.startswith("train.augment.")}
+    assert augmentation == variants["the report's augmentation only"], "as docs/experiments.md says"

@@ -51,7 +51,9 @@ def test_another_mask_photo_or_param_is_another_training(tmp_path: Path, monkeyp
         return cleaning.identity(variant, ["2"], ["3"], {**params, **changes}, 1, epochs, count=8)
 
     first = identity()
-    assert identity(train={"epochs": 9, "loss": {"dice": 1.0}}) == first, "its own epochs decide"
+    assert identity(train={"epochs": 9, "loss": {"dice": 1.0}}) == first, (
+        "the budget's epochs decide, not those of params"
+    )
     assert identity(epochs=5) != first
     assert identity(train={"epochs": 5, "loss": {"dice": 2.0}}) != first
     for name in ("masks/1.jpg", "masks/2.jpg", "images/1.jpg", "masks/3.jpg"):
