@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from personseg.errors import UserError
 from personseg.files import fresh_folder, sha256_file, write_json
-from personseg.model_config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, check_weights, read_config
+from personseg.model_config import (
+    CONFIG_FILE,
+    NAMED_WEIGHTS,
+    WEIGHTS_FILE,
+    ModelConfig,
+    check_weights,
+    read_config,
+)
 from personseg.report_unet import ReportUnet
 from personseg.weights import IMAGENET_MEAN, IMAGENET_STD, build_encoder, normalisation
 
@@ -27,6 +34,9 @@ class ConcatUnet(nn.Module):
     dropout2d) is convolved to `projection` channels at its own resolution and the sums are upsampled from
     coarse to fine: the same function as concatenating all outputs at full resolution, at a fraction of the
     cost. ReLU and a 3x3 convolution to one channel follow.
+
+    Every block doubles the resolution. With four of them instead of five the decoder ends at half the photo's, where
+    the most pixels and so the dearest convolutions would come next, and its logits are upsampled.
 
     Input float32 [N, 3, H, W], RGB in 0..255, H and W multiples of 32 (normalisation happens inside);
     output logits float32 [N, 1, H, W]. `attention` is None or "scse" (smp's decoder attention). With
@@ -87,7 +97,10 @@ class ConcatUnet(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Map photos to logits, once."""
-        return self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
+        logits = self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
+        if logits.shape[2:] == x.shape[2:]:
+            return logits
+        return F.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map photos to logits; shapes as in the class docstring."""
@@ -99,9 +112,12 @@ class ConcatUnet(nn.Module):
 def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:
     """Build a network from its architecture: name, encoder, decoder_channels, projection, dropout, attention.
 
-    `weights` initialises the encoder (see `personseg.weights.build_encoder`). Optional mean and std, in
-    0..255 per channel, default to those of the encoder's own training; optional flip_average to False.
+    `weights` initialises the encoder (see `personseg.weights.build_encoder`), or is the folder of a finished model of
+    this architecture, which all weights are taken from. Optional mean and std, in 0..255 per channel, default to those
+    of the encoder's own training; optional flip_average to False.
     """
+    if weights not in NAMED_WEIGHTS and Path(weights).is_dir():
+        return start_from(build_model(architecture), weights)
     name = architecture["name"]
     if name == "report_unet":
         return ReportUnet(architecture["dropout"], IMAGENET_MEAN, IMAGENET_STD, weights)
@@ -118,6 +134,16 @@ def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Modul
         architecture.get("std", std),
         architecture.get("flip_average", False),
     )
+
+
+def start_from(network: nn.Module, folder: str) -> nn.Module:
+    """Give `network` the weights of the finished model in `folder`; UserError if they are another network's."""
+    try:
+        network.load_state_dict(load_file(check_weights(folder, read_config(folder))))
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"model.weights: {folder} is another network than section model describes ({reason})") from None
+    return network
 
 
 def report_unet() -> nn.Module:

@@ -12,6 +12,8 @@ from personseg.files import read_json, sha256_file
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
+NAMED_WEIGHTS = ("imagenet", "none")  # anything else in model.weights is a path
+PRODUCTS = ("models/trained", "models/person")
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
@@ -53,3 +55,27 @@ def check_weights(folder: str | Path, config: ModelConfig) -> Path:
     if sha256_file(weights) != config.sha256:
         raise UserError(f"{weights}: does not match the sha256 in {CONFIG_FILE}; copy or train it anew")
     return weights
+
+
+def refuse_product(key: str, folder: str | Path) -> None:
+    """UserError if `folder`, which the param `key` names, is a model that the training is about to replace."""
+    if Path(folder).resolve() in [Path(product).resolve() for product in PRODUCTS]:
+        raise UserError(f"{key}: {folder} is what the training will replace; copy it, say to models/teacher")
+
+
+def describe_weights(weights: str) -> dict[str, str]:
+    """What tells one start of a training from another: the name, or the sha256 of a file's or finished model's weights.
+
+    UserError if there is nothing at the path, or it is the model that is about to be made.
+    """
+    if weights in NAMED_WEIGHTS:
+        return {"weights": weights}
+    path = Path(weights)
+    if path.is_dir():
+        refuse_product("model.weights", path)
+        return {"weights": read_config(path).sha256}
+    if not path.is_file():
+        raise UserError(
+            f"model.weights: nothing at {path}; give a weights file, a finished model's folder, imagenet or none"
+        )
+    return {"weights": sha256_file(path)}

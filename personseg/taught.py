@@ -8,7 +8,7 @@ from typing import Any
 
 from personseg.errors import UserError
 from personseg.files import read_table, sha256_file
-from personseg.model_config import read_config
+from personseg.model_config import read_config, refuse_product
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,8 @@ def describe_teacher(model: str | None, mediapipe: str | None = None) -> dict[st
         return {**describe_teacher(model), "mediapipe": sha256_file(Path(mediapipe))}
     if model is None or model == SELF:
         return {"model": model}
-    folder = Path(model)
-    if folder.resolve() in (Path("models/person").resolve(), Path("models/trained").resolve()):
-        raise UserError(f"teacher.model: {model} is what the training will replace; copy it, say to models/teacher")
-    return {"model": read_config(folder).sha256}
+    refuse_product("teacher.model", model)
+    return {"model": read_config(model).sha256}
 
 
 def read_taught(folder: Path, weight: float, labelled_share: float) -> Taught | None:

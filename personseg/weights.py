@@ -11,6 +11,7 @@ from segmentation_models_pytorch.encoders import get_encoder
 from torch import nn
 
 from personseg.errors import UserError
+from personseg.model_config import NAMED_WEIGHTS
 
 IMAGENET_MEAN = [123.675, 116.28, 103.53]
 IMAGENET_STD = [58.395, 57.12, 57.375]
@@ -76,7 +77,7 @@ def build_encoder(name: str, weights: str) -> nn.Module:
         raise UserError(f"model.encoder: {name!r} is not known to segmentation-models-pytorch ({error})") from None
     if weights == "imagenet" and not hub:
         load_packaged(name, encoder)
-    elif weights not in ("imagenet", "none"):
+    elif weights not in NAMED_WEIGHTS:
         load_file(weights, encoder)
     return encoder
 

@@ -11,17 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from personseg.errors import UserError
 from personseg.files import sweep, write_json
 from personseg.memory import resident_bytes
+from personseg.model_config import NAMED_WEIGHTS
 from personseg.orphans import die_with_parent
 from personseg.ranks import is_first
+from personseg.sources import resolve
 from stages.params import Params, load_params
 
-__all__ = ["Params", "run"]
+__all__ = ["Params", "network_params", "run"]
 
 COSTS = Path("logs/costs")
 # Folders that stages write files and folders into, each whole or not at all.
@@ -29,6 +32,12 @@ WRITTEN = (
     *(".", "data", "data/audit", "models", "metrics", "metrics/benchmark", "plots", "plots/benchmark", "report"),
     *("logs", COSTS),
 )
+
+
+def network_params(params: Params) -> dict[str, Any]:
+    """Section model, the path of its weights, if it is one, made absolute as `resolve` does."""
+    weights = params.model.weights
+    return {**params.model.model_dump(), "weights": weights if weights in NAMED_WEIGHTS else resolve(weights)}
 
 
 def own_peak_bytes() -> int:

@@ -123,7 +123,7 @@ class Model(Section):
     name: Literal["concat_unet", "report_unet"]
     encoder: str
     weights: str
-    decoder_channels: Annotated[list[Positive], Field(min_length=5, max_length=5)]
+    decoder_channels: Annotated[list[Positive], Field(min_length=4, max_length=5)]
     projection: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     attention: Literal["scse"] | None

@@ -1,9 +1,10 @@
-"""source: note what lies outside the project, data and teacher, so that a change of it, and only that, has effects."""
+"""source: note what lies outside the project, so that a change of it, and only that, has effects."""
 
 from personseg.files import write_json
+from personseg.model_config import describe_weights
 from personseg.sources import describe_source, resolve
 from personseg.taught import SELF, describe_teacher
-from stages.common import Params, run
+from stages.common import Params, network_params, run
 
 
 def main(params: Params) -> None:
@@ -12,6 +13,7 @@ def main(params: Params) -> None:
     teacher, mediapipe = params.teacher.model, params.teacher.mediapipe
     place = teacher if teacher in (None, SELF) else resolve(teacher)
     write_json("data/teacher.json", describe_teacher(place, mediapipe and str(resolve(mediapipe))))
+    write_json("data/weights.json", describe_weights(network_params(params)["weights"]))
 
 
 if __name__ == "__main__":

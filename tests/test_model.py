@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from safetensors.torch import save_file
 
 from personseg.errors import UserError
 from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model
-from personseg.model_config import ModelConfig
+from personseg.model_config import ModelConfig, describe_weights, read_config
 from personseg.weights import build_encoder
 from tests.networks import architecture
 
@@ -46,6 +47,17 @@ def test_join_is_a_convolution_of_the_concatenated_outputs():
     weight = torch.cat([join.weight for join in model.joins], dim=1)
     literal = F.conv2d(torch.cat(full, dim=1), weight, model.joins[0].bias)
     torch.testing.assert_close(model.join(outputs), literal, rtol=1e-4, atol=1e-5)
+
+
+def test_four_decoder_blocks_end_at_half_the_resolution_and_logits_at_the_whole():
+    torch.manual_seed(0)
+    model = build_model(architecture(decoder_channels=[32, 16, 16, 8])).eval()
+    x = torch.rand(2, 3, 64, 96) * 255
+    outputs = model.decode(model.encoder((x - model.mean) / model.std))
+    assert [tuple(y.shape[1:]) for y in outputs] == [(32, 4, 6), (16, 8, 12), (16, 16, 24), (8, 32, 48)]
+    half = model.head(model.join(outputs))
+    assert half.shape == (2, 1, 32, 48)
+    torch.testing.assert_close(model(x), F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False))
 
 
 def test_flip_average_makes_a_mirrored_photo_a_mirrored_mask() -> None:
@@ -101,6 +113,37 @@ def test_saved_model_gives_the_same_logits_and_notices_damage(tmp_path):
     (tmp_path / "m" / "config.json").write_text(json.dumps({**text, "surprise": 1}))
     with pytest.raises(UserError, match="surprise"):
         load_model(tmp_path / "m")
+
+
+def test_a_training_starts_from_a_finished_model(tmp_path):
+    torch.manual_seed(0)
+    finished = build_model(architecture()).eval()
+    save_model(tmp_path / "m", finished, ModelConfig(architecture=architecture(), input_size=(64, 64)))
+    begun = build_model(architecture(dropout=0.5), str(tmp_path / "m")).eval()
+    x = torch.rand(1, 3, 64, 64) * 255
+    torch.testing.assert_close(begun(x), finished(x), rtol=0, atol=0)
+    with pytest.raises(UserError, match=r"model\.weights: .*/m is another network .*size mismatch"):
+        build_model(architecture(decoder_channels=[32, 16, 16, 16, 8]), str(tmp_path / "m"))
+    (tmp_path / "m" / "config.json").unlink()
+    with pytest.raises(UserError, match=r"config\.json"):
+        build_model(architecture(), str(tmp_path / "m"))
+
+
+def test_what_a_training_starts_from_is_told_apart_by_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert describe_weights("imagenet") != describe_weights("none")
+    encoder = Path("encoder.safetensors")
+    encoder.write_bytes(b"1")
+    before = describe_weights(str(encoder))
+    encoder.write_bytes(b"2")
+    assert describe_weights(str(encoder)) != before
+    for folder in ("models/first", "models/person"):
+        save_model(folder, build_model(architecture()), ModelConfig(architecture=architecture(), input_size=(64, 64)))
+    assert describe_weights("models/first") == {"weights": read_config("models/first").sha256}
+    with pytest.raises(UserError, match=r"models/person is what the training will replace"):
+        describe_weights("models/person")
+    with pytest.raises(UserError, match=r"model\.weights: nothing at nowhere"):
+        describe_weights("nowhere")
 
 
 def test_unknown_architecture_and_encoder_are_named():
