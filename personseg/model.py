@@ -95,18 +95,24 @@ class ConcatUnet(nn.Module):
             joined = joined + join(self.dropout(output))
         return joined
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Map photos to logits, once."""
-        logits = self.head(self.join(self.decode(self.encoder((x - self.mean) / self.std))))
-        if logits.shape[2:] == x.shape[2:]:
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The encoder's features of photos: [N, C_i, H / 2^i, W / 2^i] for i = 0 (the input itself) to 5."""
+        features: list[Tensor] = self.encoder((x - self.mean) / self.std)
+        return features
+
+    def logits(self, features: list[Tensor]) -> Tensor:
+        """Map features to logits of the input's size."""
+        logits = self.head(self.join(self.decode(features)))
+        size = features[0].shape[2:]
+        if logits.shape[2:] == size:
             return logits
-        return F.interpolate(logits, size=x.shape[2:], mode="bilinear", align_corners=False)
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map photos to logits; shapes as in the class docstring."""
         if self.training or not self.flip_average:
-            return self.logits(x)
-        return (self.logits(x) + self.logits(x.flip(-1)).flip(-1)) / 2
+            return self.logits(self.features(x))
+        return (self.logits(self.features(x)) + self.logits(self.features(x.flip(-1))).flip(-1)) / 2
 
 
 def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:

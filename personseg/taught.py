@@ -16,13 +16,14 @@ class Taught:
     """What a teacher left in `folder`: soft/STEM.png of labelled photos and of `unlabelled`, images/STEM.jpg of these.
 
     `weight`: of the teacher's opinion against the label where there is one; `labelled_share`: of the photos of an epoch
-    those with labels, if there are others.
+    those with labels, if there are others; `hints`: weight of the teacher's features, whose network is then in model/.
     """
 
     folder: Path
     weight: float
     labelled_share: float
     unlabelled: list[str]
+    hints: float = 0.0
 
 
 SELF = "self"  # teacher.model: a teacher that stage teach trains itself
@@ -40,10 +41,10 @@ def describe_teacher(model: str | None, mediapipe: str | None = None) -> dict[st
     return {"model": read_config(model).sha256}
 
 
-def read_taught(folder: Path, weight: float, labelled_share: float) -> Taught | None:
+def read_taught(folder: Path, weight: float, labelled_share: float, hints: float = 0.0) -> Taught | None:
     """What `teach` left in `folder`; unlabelled photos only if a share of an epoch is theirs. None: no teacher."""
     photos = read_table(folder / "photos.csv", ["stem", "labelled", "kept"])
     if not len(photos):
         return None
     chosen = (photos["labelled"] == 0) & (photos["kept"] == 1) & (labelled_share < 1)
-    return Taught(folder, weight, labelled_share, photos.loc[chosen, "stem"].tolist())
+    return Taught(folder, weight, labelled_share, photos.loc[chosen, "stem"].tolist(), hints)

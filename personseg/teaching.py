@@ -26,6 +26,8 @@ from personseg.probability import write_probability
 if TYPE_CHECKING:
     from torch import nn
 
+    from personseg.model_config import ModelConfig
+
 PREFIX = "unlabelled_"  # of stems, as a photo with a mask may have the same name
 LEFT_OUT = "left_out_"  # of stems of photos whose masks were left out
 COLUMNS = ["stem", "labelled", "kept", "reason"]
@@ -95,7 +97,7 @@ def collect(
 
 
 def teach(
-    teacher: tuple[nn.Module, tuple[int, int]] | None,
+    teacher: tuple[nn.Module, ModelConfig] | None,
     stems: Mapping[str, Sequence[str]],
     clean: Path,
     photos: Mapping[str, Path],
@@ -109,18 +111,20 @@ def teach(
 ) -> None:
     """Write the teacher's soft masks of the train split of `clean` and of `photos` (by stem) into `out`.
 
-    `teacher` is a network and its input size (H, W); `second_share` of each soft mask is the opinion of `second`, if
-    there is one. `out` gets soft/STEM.png, images/STEM.jpg (of photos without masks) and photos.csv (stem, labelled,
-    kept, reason); without a teacher only an empty photos.csv.
+    `teacher` is a network and its configuration; `second_share` of each soft mask is the opinion of `second`, if there
+    is one. `out` gets soft/STEM.png, images/STEM.jpg (of photos without masks), photos.csv (stem, labelled, kept,
+    reason) and the teacher itself, model/; without a teacher only an empty photos.csv.
     """
     with fresh_folder(out) as temporary:
         (temporary / "images").mkdir()
         (temporary / "soft").mkdir()
         rows: list[tuple[str, int, int, str]] = []
         if teacher is not None:
-            from personseg.prediction import predict_photos  # PyTorch takes seconds
+            from personseg.model import save_model  # PyTorch takes seconds
+            from personseg.prediction import predict_photos
 
-            network, size = teacher
+            network, config = teacher
+            save_model(temporary / "model", network, config)
             held_out = [*stems["val"], *stems["test"]]
             unlabelled = collect(
                 photos, clean / "images", held_out, temporary / "images", quality, max_pixels, distance, workers
@@ -129,7 +133,8 @@ def teach(
             rows += [(stem, 0, kept, reason) for stem, kept, reason in unlabelled]
             kept_stems = [stem for stem, kept, _ in unlabelled if kept]
             for images, members in ((clean / "images", stems["train"]), (temporary / "images", kept_stems)):
-                for stem, probability, placement in predict_photos(network, images, members, size, "teach"):
+                predicted = predict_photos(network, images, members, config.input_size, "teach")
+                for stem, probability, placement in predicted:
                     soft = placement.inner(probability)
                     if second is not None:
                         other = second.both_ways(read_image(images / f"{stem}.jpg"))

@@ -39,9 +39,10 @@ from personseg.devices import (
     with_common_statistics,
 )
 from personseg.errors import UserError
+from personseg.hints import Hints
 from personseg.losses import WeightedLoss
 from personseg.memory import keep_freed_memory
-from personseg.model import build_model
+from personseg.model import build_model, load_model
 from personseg.model_config import ModelConfig
 from personseg.orphans import die_with_parent
 from personseg.ranks import is_first, launched
@@ -58,10 +59,13 @@ class SegmentationTask(L.LightningModule):
     photos, such as Dice, is then the same on any number of devices, and so is every figure.
     """
 
-    def __init__(self, network: nn.Module, train: Mapping[str, Any]) -> None:
+    def __init__(
+        self, network: nn.Module, train: Mapping[str, Any], hints: nn.Module | None = None, hints_weight: float = 0
+    ) -> None:
         super().__init__()
         self.network = network
         self.train_params = train
+        self.hints, self.hints_weight = hints, hints_weight
         self.loss = WeightedLoss(train["loss"], train["focal_gamma"])
         # On logits: 0 is probability 0.5. Not synchronised, as every process has seen all.
         self.train_iou = BinaryJaccardIndex(threshold=0.0, sync_on_compute=False)
@@ -73,7 +77,13 @@ class SegmentationTask(L.LightningModule):
         images = images.float()
         if self.train_params["channels_last"]:
             images = images.contiguous(memory_format=torch.channels_last)
-        logits = self.network(images)
+        hint: Tensor | float = 0.0
+        if self.hints is not None and self.training:
+            features = self.network.features(images)  # type: ignore[operator]
+            hint = self.hints_weight * self.hints(images, features)
+            logits = self.network.logits(features)  # type: ignore[operator]
+        else:
+            logits = self.network(images)
         if self.trainer.world_size > 1:
             logits = of_all(self.trainer, logits.float())[:photos]
             target = of_all(self.trainer, target)[:photos]
@@ -82,12 +92,12 @@ class SegmentationTask(L.LightningModule):
         metric.update((logits.detach() > 0).int(), (target > 0.5).int())
         self.log(f"{name}_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(logits), sync_dist=True)
         self.log(f"{name}_iou", metric, on_step=False, on_epoch=True, prog_bar=True)
-        return loss
+        # A process has the loss's gradient through its own photos alone, of which DDP takes the mean: it should be the
+        # sum. Hints are of its own photos anyway.
+        return loss * self.trainer.world_size + hint
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        loss = self._step(batch, "train", self.train_iou, len(batch[0]) * self.trainer.world_size)
-        # A process has the gradient through its own photos alone, of which DDP takes the mean: it should be the sum.
-        return loss * self.trainer.world_size if self.trainer.world_size > 1 else loss
+        return self._step(batch, "train", self.train_iou, len(batch[0]) * self.trainer.world_size)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         size, loader = self.train_params["batch_size"], self.trainer.val_dataloaders
@@ -96,7 +106,7 @@ class SegmentationTask(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         params = self.train_params
-        optimizer = build_optimizer(self.network, params)
+        optimizer = build_optimizer(self, params)
         if params["schedule"] == "plateau":
             scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, mode="max", factor=params["plateau_factor"], patience=params["plateau_patience"]
@@ -193,7 +203,7 @@ class OfTheProcess(Callback):
         self.undo = contextlib.ExitStack()
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-            self.undo.enter_context(float32_depthwise(pl_module.network))  # type: ignore[arg-type]
+            self.undo.enter_context(float32_depthwise(pl_module))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.undo is not None:
@@ -207,7 +217,7 @@ def quieten() -> None:
     """Silence what Lightning tells every time."""
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty"):
+    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty", "in eval mode at"):
         warnings.filterwarnings("ignore", message=f".*{noise}.*")
     # Deterministic mode would fill every new tensor with NaN, a fifth of the time, to show reads of unset memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -327,7 +337,8 @@ def train_network(
         callbacks.insert(0, AveragedWeights(train["ema_decay"]))
     callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
     trainer = build_trainer(train, callbacks)
-    task = SegmentationTask(with_common_statistics(network, trainer), train)
+    hints, hints_weight = read_hints(network, taught)
+    task = SegmentationTask(with_common_statistics(network, trainer), train, hints, hints_weight)
     processes = count_processes(trainer)
     train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught, processes, count)
     last = state / "last.ckpt"
@@ -349,6 +360,14 @@ def train_network(
     table = history.table()
     best_epoch = int(table.loc[table["val_iou"].idxmax(), "epoch"])
     return network.to("cpu").eval(), table, best_epoch
+
+
+def read_hints(network: nn.Module, taught: Taught | None) -> tuple[Hints | None, float]:
+    """The hints that `taught` has for `network`, if it has any, and what they weigh beside the loss."""
+    if taught is None or not taught.hints:
+        return None, 0.0
+    teacher, _ = load_model(taught.folder / "model")
+    return Hints(teacher, network), taught.hints
 
 
 def _load_best(network: nn.Module, checkpoint: Path) -> None:

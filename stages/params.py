@@ -181,6 +181,7 @@ class Teacher(Section):
     epochs: Positive
     labelled_share: Annotated[float, Field(gt=0, le=1)]
     weight: Probability
+    hints: Annotated[float, Field(ge=0)]
     mediapipe: str | None
     mediapipe_share: Probability
     workers: Positive

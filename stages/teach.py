@@ -26,12 +26,12 @@ def main(params: Params) -> None:
             from personseg.training import train_model  # Lightning takes seconds
 
             network, config, _, _ = train_model(network_params(params), train, CLEAN, stems, state)
-            teacher = network, config.input_size
+            teacher = network, config
         elif section.model is not None:
             from personseg.model import load_model
 
             network, config = load_model(resolve(section.model))
-            teacher = network, config.input_size
+            teacher = network, config
         teach(
             teacher,
             stems,

@@ -25,6 +25,8 @@ from personseg.teaching import collect, photos_without_masks, teach
 from tests.networks import architecture
 
 SIZE = (64, 64)
+SMALL = architecture(decoder_channels=[16, 8, 8, 8, 8], dropout=0.0)
+CONFIG = ModelConfig(architecture=SMALL, input_size=SIZE)
 STEMS = {"train": ["0", "1", "2"], "val": ["3"], "test": ["4"]}
 
 
@@ -75,15 +77,14 @@ def test_photos_that_resemble_val_or_test_are_left_out(folders: Path) -> None:
 
 def _saved_teacher(folder: Path) -> str:
     torch.manual_seed(0)
-    small = architecture(decoder_channels=[16, 8, 8, 8, 8], dropout=0.0)
-    save_model(folder / "teacher", build_model(small), ModelConfig(architecture=small, input_size=SIZE))
+    save_model(folder / "teacher", build_model(SMALL), CONFIG)
     return str(folder / "teacher")
 
 
 def _teach(folders: Path, teacher: nn.Module | None, *second: Any, name: str = "taught") -> Path:
     out = folders / name
     photos = photos_without_masks(folders / "raw", folders / "jpg", folders / "manifest.csv")
-    teach(teacher and (teacher, SIZE), STEMS, folders / "clean", photos, out, 95, 10**6, 4, 1, *second)
+    teach(teacher and (teacher, CONFIG), STEMS, folders / "clean", photos, out, 95, 10**6, 4, 1, *second)
     return out
 
 
