@@ -20,7 +20,9 @@ RECIPE = yaml.safe_load(ablation.VARIANTS.with_name("report_recipe.yaml").read_t
 STUDENTS = yaml.safe_load(ablation.VARIANTS.with_name("students.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize(("plan", "name"), [(plan, name) for plan in (PLAN, RECIPE, STUDENTS) for name in plan["variants"]])
+@pytest.mark.parametrize(
+    ("plan", "name"), [(plan, name) for plan in (PLAN, RECIPE, STUDENTS) for name in plan["variants"]]
+)
 def test_params_of_a_variant(plan, name, tmp_path):
     shutil.copy("params.yaml", tmp_path)
     shared = {**plan["shared"], "data.source": "/photos (1), all=mine/it's.zip"}
