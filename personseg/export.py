@@ -22,7 +22,7 @@ from personseg.errors import UserError
 from personseg.files import fresh_folder, sha256_file, write_json
 from personseg.geometry import letterbox
 from personseg.images import read_image
-from personseg.model import load_model
+from personseg.model import ConcatUnet, load_model
 from personseg.model_config import read_config
 from personseg.quantize import Judge, quantised_share, quantize_onnx, quantize_openvino
 from personseg.runtimes import MANIFEST_FILE, Backend, Runtime, Unavailable, make_runtime
@@ -36,10 +36,10 @@ COMPARED = 8  # photos each export is compared on
 
 
 class Exported(nn.Module):
-    """The network with uint8 [N, H, W, 3] in and float32 logits [N, H, W] out.
+    """The network with uint8 [N, H, W, 3] in and float32 logits [N, h, w] out, of the decoder's resolution.
 
     The photo goes in as it is read; layout and type change inside the graph. The cast comes first:
-    TensorRT allows nothing else on a uint8 input.
+    TensorRT allows nothing else on a uint8 input. `Runtime.download` enlarges logits that are smaller than the photo.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -47,7 +47,8 @@ class Exported(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images.float().permute(0, 3, 1, 2))[:, 0]
+        network = self.network.coarse if isinstance(self.network, ConcatUnet) else self.network
+        return network(images.float().permute(0, 3, 1, 2))[:, 0]
 
 
 def to_onnx(model_folder: Path) -> onnx.ModelProto:

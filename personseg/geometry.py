@@ -37,6 +37,16 @@ class Placement:
         return np.asarray(cv2.resize(inner, (self.width, self.height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
+def enlarge(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Enlarge float32 logits [N, h, w] bilinearly to `size` (H, W), as a network itself would; those of it stay."""
+    if values.shape[1:] == size:
+        return values
+    enlarged = np.empty((len(values), *size), np.float32)
+    for small, large in zip(values, enlarged, strict=True):
+        cv2.resize(small, size[::-1], dst=large, interpolation=cv2.INTER_LINEAR)
+    return enlarged
+
+
 def place(height: int, width: int, size: tuple[int, int]) -> Placement:
     """Fit a photo of height x width into `size` (H, W), aspect ratio kept, never enlarged."""
     scale = min(1.0, size[0] / height, size[1] / width)

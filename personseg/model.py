@@ -101,18 +101,27 @@ class ConcatUnet(nn.Module):
         return features
 
     def logits(self, features: list[Tensor]) -> Tensor:
-        """Map features to logits of the input's size."""
-        logits = self.head(self.join(self.decode(features)))
-        size = features[0].shape[2:]
-        if logits.shape[2:] == size:
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        """Map features to logits of the resolution that the decoder ends at."""
+        logits: Tensor = self.head(self.join(self.decode(features)))
+        return logits
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map photos to logits; shapes as in the class docstring."""
+    def coarse(self, x: Tensor) -> Tensor:
+        """Map photos to logits as `forward` does, before they are enlarged to the photo's size."""
         if self.training or not self.flip_average:
             return self.logits(self.features(x))
         return (self.logits(self.features(x)) + self.logits(self.features(x.flip(-1))).flip(-1)) / 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map photos to logits; shapes as in the class docstring."""
+        return enlarge(self.coarse(x), x)
+
+
+def enlarge(logits: Tensor, images: Tensor) -> Tensor:
+    """Enlarge logits [N, 1, h, w] bilinearly to the size of `images` [N, 3, H, W]; those of that size stay."""
+    size = images.shape[2:]
+    if logits.shape[2:] == size:
+        return logits
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
 
 def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:

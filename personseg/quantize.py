@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from personseg.geometry import Placement, letterbox
+from personseg.geometry import Placement, enlarge, letterbox
 from personseg.images import read_image, read_mask
 from personseg.metrics import counts, iou
 
@@ -28,7 +28,7 @@ from personseg.runtimes.openvino import ov
 RANKED_BY = 8  # photos, the ones that int8 costs most, on which the layers are ranked; each is run once a layer
 
 Images = Sequence[NDArray[np.uint8]]
-Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [1, H, W, 3] -> logits [1, H, W]
+Infer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # uint8 [1, H, W, 3] -> logits [1, h, w]
 
 
 class Known(NamedTuple):
@@ -56,7 +56,8 @@ class Judge:
         """Return IoU pooled over all pixels, and of each photo, of all photos or of those in `known`."""
         found = []
         for image, placement, truth in self.known if known is None else known:
-            mask = np.asarray(expit(placement.inner(infer(image)[0])) > self.threshold)
+            logits = enlarge(infer(image), image.shape[1:3])[0]
+            mask = np.asarray(expit(placement.inner(logits)) > self.threshold)
             found.append(counts(mask, truth)[:3])
         return iou(*np.sum(found, axis=0).tolist()), [iou(*each) for each in found]
 

@@ -42,7 +42,7 @@ from personseg.errors import UserError
 from personseg.hints import Hints
 from personseg.losses import WeightedLoss
 from personseg.memory import keep_freed_memory
-from personseg.model import build_model, load_model
+from personseg.model import build_model, enlarge, load_model
 from personseg.model_config import ModelConfig
 from personseg.orphans import die_with_parent
 from personseg.ranks import is_first, launched
@@ -81,7 +81,7 @@ class SegmentationTask(L.LightningModule):
         if self.hints is not None and self.training:
             features = self.network.features(images)  # type: ignore[operator]
             hint = self.hints_weight * self.hints(images, features)
-            logits = self.network.logits(features)  # type: ignore[operator]
+            logits = enlarge(self.network.logits(features), images)  # type: ignore[operator]
         else:
             logits = self.network(images)
         if self.trainer.world_size > 1:

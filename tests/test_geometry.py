@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from personseg.geometry import letterbox, place
+from personseg.geometry import enlarge, letterbox, place
 
 SIDES = st.integers(1, 600)
 SIZES = st.tuples(st.sampled_from([32, 96, 320, 512]), st.sampled_from([32, 64, 256, 512]))
@@ -75,3 +77,10 @@ def test_arguments_are_not_changed() -> None:
     values = np.ones((64, 32), np.float32)
     placement.restore(values)
     assert (values == 1).all()
+
+
+def test_logits_are_enlarged_as_the_network_itself_does() -> None:
+    small = np.random.default_rng(0).normal(size=(3, 5, 7)).astype(np.float32)
+    own = F.interpolate(torch.from_numpy(small)[:, None], size=(10, 14), mode="bilinear", align_corners=False)[:, 0]
+    np.testing.assert_allclose(enlarge(small, (10, 14)), own.numpy(), atol=1e-6)
+    assert enlarge(small, (5, 7)) is small

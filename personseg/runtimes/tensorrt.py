@@ -93,7 +93,8 @@ class TensorRtRuntime(Runtime):
         if engine is None:
             major, minor = torch.cuda.get_device_capability()
             raise Unavailable(f"{path} does not load on {self.device} (compute capability {major}.{minor})")
-        self.input_size, self.files = check_io(engine_facts(engine, binding), str(path)), [path]
+        self.input_size, self.output_size = check_io(engine_facts(engine, binding), str(path))
+        self.files = [path]
         self.engine, self.context = engine, engine.create_execution_context()
         self.clock, self.lock = CudaClock(), threading.Lock()
         self.versions = {binding.__name__: binding.__version__, "torch": torch.__version__}
@@ -105,7 +106,7 @@ class TensorRtRuntime(Runtime):
         return inputs
 
     def run(self, inputs: Tensor) -> Tensor:
-        outputs = torch.empty(inputs.shape[:3], dtype=torch.float32, device=inputs.device)
+        outputs = torch.empty((len(inputs), *self.output_size), dtype=torch.float32, device=inputs.device)
         with self.lock, self.clock.running():  # a context runs one batch at a time
             stream = torch.cuda.current_stream()
             for start in range(0, len(inputs), MAX_BATCH):
@@ -124,10 +125,11 @@ class TensorRtRuntime(Runtime):
         return self.clock.seconds()
 
     def download(self, outputs: Tensor) -> NDArray[np.float32]:
-        return outputs.cpu().numpy()
+        return super().download(outputs.cpu().numpy())
 
 
 Facts = dict[str, list[dict[str, Any]]]
+Size = tuple[int, int]
 
 
 def tensor_fact(name: str, shape: Sequence[int], dtype: trt.DataType) -> dict[str, Any]:
@@ -154,19 +156,22 @@ def engine_facts(engine: trt.ICudaEngine, binding: Binding) -> Facts:
     return facts
 
 
-def check_io(facts: Facts, where: str) -> tuple[int, int]:
-    """Return H and W of the input; Unavailable if inputs and outputs are not those that `run` binds."""
+def check_io(facts: Facts, where: str) -> tuple[Size, Size]:
+    """Return (H, W) of the input and of the logits; Unavailable if they are not what `run` binds.
+
+    Logits are of the input's size or half of it.
+    """
     shape = facts["inputs"][0]["shape"] if facts["inputs"] else []
     _, height, width, _ = shape if len(shape) == 4 else [-1] * 4
-    wanted = {
-        "inputs": [{"name": "images", "shape": [-1, height, width, 3], "dtype": "uint8"}],
-        "outputs": [{"name": "logits", "shape": [-1, height, width], "dtype": "float"}],
-    }
-    if facts != wanted or min(height, width) < 1:
-        raise Unavailable(
-            f"{where}: its inputs and outputs are {facts}, not images uint8 [-1, H, W, 3] and logits float [-1, H, W]"
-        )
-    return height, width
+    images = [{"name": "images", "shape": [-1, height, width, 3], "dtype": "uint8"}]
+    for size in ((height, width), (height // 2, width // 2)):
+        logits = [{"name": "logits", "shape": [-1, *size], "dtype": "float"}]
+        if facts == {"inputs": images, "outputs": logits} and min(height, width) > 0:
+            return (height, width), size
+    raise Unavailable(
+        f"{where}: its inputs and outputs are {facts}, not images uint8 [-1, H, W, 3] and logits float [-1, H, W] or"
+        " [-1, H/2, W/2]"
+    )
 
 
 def build_engine(binding: Binding, onnx_file: Path, engine_file: Path, turing: bool) -> dict[str, Any]:
@@ -196,7 +201,8 @@ def build_engine(binding: Binding, onnx_file: Path, engine_file: Path, turing: b
     config = builder.create_builder_config()
     config.clear_flag(binding.BuilderFlag.TF32)
     facts = network_facts(network)
-    shape = (*check_io(facts, onnx_file.name), 3)
+    size, _ = check_io(facts, onnx_file.name)
+    shape = (*size, 3)
     profile = builder.create_optimization_profile()
     profile.set_shape("images", (1, *shape), (1, *shape), (MAX_BATCH, *shape))
     config.add_optimization_profile(profile)
