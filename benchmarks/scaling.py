@@ -77,7 +77,7 @@ class Peer(Runtime):
     def available(self) -> None: ...
 
     def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
-        self.network, self.input_size = MediaPipe(model_folder, threads), MEDIAPIPE_SIZE
+        self.network = MediaPipe(model_folder, threads)
 
     def run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self.network.infer(inputs)

@@ -39,7 +39,7 @@ class Exported(nn.Module):
     """The network with uint8 [N, H, W, 3] in and float32 logits [N, h, w] out, of the decoder's resolution.
 
     The photo goes in as it is read; layout and type change inside the graph. The cast comes first:
-    TensorRT allows nothing else on a uint8 input. `Runtime.download` enlarges logits that are smaller than the photo.
+    TensorRT allows nothing else on a uint8 input. `Runtime.run` enlarges logits that are smaller than the photo.
     """
 
     def __init__(self, network: nn.Module) -> None:

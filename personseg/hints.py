@@ -7,7 +7,6 @@ from random weights so learns from each photo hundreds of numbers a pixel instea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -22,24 +21,20 @@ FINEST = 2  # levels of features, of stride 2^level; the finer one would cost mo
 class Hints(nn.Module):
     """How far the features of `student`'s encoder, each level mapped by a 1x1 convolution, are from the `teacher`'s.
 
-    The teacher's are standardised by channel, so every channel and level counts alike; it learns nothing itself.
+    The teacher's are standardised by channel over the batch of this process, so every channel and level counts alike.
+    It learns nothing itself.
     """
 
     def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
         super().__init__()
         if not isinstance(teacher, ConcatUnet) or not isinstance(student, ConcatUnet):
             raise UserError("teacher.hints: only a concat_unet gives hints, and only a concat_unet takes them")
-        self.teacher = teacher.requires_grad_(False)
+        # In a tuple it is none of the modules: not averaged, not in checkpoints, always in eval mode.
+        self.frozen = (teacher.requires_grad_(False).eval(),)
         channels = [list(map(int, net.encoder.out_channels)) for net in (student, teacher)]  # type: ignore[arg-type]
         pairs = list(zip(*channels, strict=True))[FINEST:]
         self.maps = nn.ModuleList(nn.Conv2d(ours, theirs, 1) for ours, theirs in pairs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(theirs, affine=False) for _, theirs in pairs)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all but the teacher, whose norms keep their statistics."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Mean squared difference, a scalar, between the teacher's features of `images` and the student's `features`.
@@ -47,7 +42,7 @@ class Hints(nn.Module):
         `images` float32 [N, 3, H, W] in 0..255; `features` as `ConcatUnet.features` gives them.
         """
         with torch.no_grad():
-            wanted = self.teacher.features(images)[FINEST:]
+            wanted = self.frozen[0].to(images.device).features(images)[FINEST:]
         losses = [
             F.mse_loss(to_theirs(ours).float(), norm(theirs.float()))
             for to_theirs, norm, ours, theirs in zip(self.maps, self.norms, features[FINEST:], wanted, strict=True)

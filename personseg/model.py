@@ -16,7 +16,6 @@ from personseg.errors import UserError
 from personseg.files import fresh_folder, sha256_file, write_json
 from personseg.model_config import (
     CONFIG_FILE,
-    NAMED_WEIGHTS,
     WEIGHTS_FILE,
     ModelConfig,
     check_weights,
@@ -32,8 +31,8 @@ class ConcatUnet(nn.Module):
     The first final convolution is 1x1, and a 1x1 convolution of a concatenation is the sum of one 1x1
     convolution per part, which also commutes with bilinear upsampling. So every output (after its
     dropout2d) is convolved to `projection` channels at its own resolution and the sums are upsampled from
-    coarse to fine: the same function as concatenating all outputs at full resolution, at a fraction of the
-    cost. ReLU and a 3x3 convolution to one channel follow.
+    coarse to fine: the same function as concatenating all outputs at the last one's resolution, at a fraction of
+    the cost. ReLU and a 3x3 convolution to one channel follow.
 
     Every block doubles the resolution. With four of them instead of five the decoder ends at half the photo's, where
     the most pixels and so the dearest convolutions would come next, and its logits are upsampled.
@@ -88,7 +87,7 @@ class ConcatUnet(nn.Module):
         return outputs
 
     def join(self, outputs: list[Tensor]) -> Tensor:
-        """Convolve the concatenation of all decoder outputs, deepest first, to [N, projection, H, W]."""
+        """Convolve the concatenation of all decoder outputs, deepest first, to [N, projection, h, w], the last one's."""
         joined = self.joins[0](self.dropout(outputs[0]))
         for join, output in zip(self.joins[1:], outputs[1:], strict=True):
             joined = F.interpolate(joined, size=output.shape[2:], mode="bilinear", align_corners=False)
@@ -104,6 +103,11 @@ class ConcatUnet(nn.Module):
         """Map features to logits of the resolution that the decoder ends at."""
         logits: Tensor = self.head(self.join(self.decode(features)))
         return logits
+
+    def both(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Photos' features and, once, not mirrored, their logits: two results of one pass."""
+        features = self.features(x)
+        return features, enlarge(self.logits(features), x)
 
     def coarse(self, x: Tensor) -> Tensor:
         """Map photos to logits as `forward` does, before they are enlarged to the photo's size."""
@@ -127,12 +131,9 @@ def enlarge(logits: Tensor, images: Tensor) -> Tensor:
 def build_model(architecture: dict[str, Any], weights: str = "none") -> nn.Module:
     """Build a network from its architecture: name, encoder, decoder_channels, projection, dropout, attention.
 
-    `weights` initialises the encoder (see `personseg.weights.build_encoder`), or is the folder of a finished model of
-    this architecture, which all weights are taken from. Optional mean and std, in 0..255 per channel, default to those
-    of the encoder's own training; optional flip_average to False.
+    `weights` initialises the encoder (see `personseg.weights.build_encoder`). Optional mean and std, in
+    0..255 per channel, default to those of the encoder's own training; optional flip_average to False.
     """
-    if weights not in NAMED_WEIGHTS and Path(weights).is_dir():
-        return start_from(build_model(architecture), weights)
     name = architecture["name"]
     if name == "report_unet":
         return ReportUnet(architecture["dropout"], IMAGENET_MEAN, IMAGENET_STD, weights)

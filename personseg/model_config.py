@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +15,8 @@ from personseg.files import read_json, sha256_file
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 NAMED_WEIGHTS = ("imagenet", "none")  # anything else in model.weights is a path
-PRODUCTS = ("models/trained", "models/person")
+PRODUCTS = ("models/trained", "models/person", "data/taught/model")
+SHAPING = ("name", "encoder", "decoder_channels", "projection", "attention")  # params that decide the weights' shapes
 Side = Annotated[int, Field(ge=32, multiple_of=32)]
 
 
@@ -59,23 +62,34 @@ def check_weights(folder: str | Path, config: ModelConfig) -> Path:
 
 def refuse_product(key: str, folder: str | Path) -> None:
     """UserError if `folder`, which the param `key` names, is a model that the training is about to replace."""
-    if Path(folder).resolve() in [Path(product).resolve() for product in PRODUCTS]:
+    # Queued experiments run in a copy, where a path of params.yaml still means the one in DVC's root.
+    roots = [Path(os.environ.get("DVC_ROOT") or "."), Path()]
+    if Path(folder).resolve() in [(root / product).resolve() for root in roots for product in PRODUCTS]:
         raise UserError(f"{key}: {folder} is what the training will replace; copy it, say to models/teacher")
 
 
-def describe_weights(weights: str) -> dict[str, str]:
-    """What tells one start of a training from another: the name, or the sha256 of a file's or finished model's weights.
+def is_folder(weights: str) -> bool:
+    """Whether `model.weights` is a finished model's folder."""
+    return weights not in NAMED_WEIGHTS and Path(weights).is_dir()
 
-    UserError if there is nothing at the path, or it is the model that is about to be made.
+
+def describe_weights(model: Mapping[str, Any]) -> dict[str, str]:
+    """What tells one start of the network of section `model` from another: a name, or the sha256 of the weights.
+
+    UserError if there is nothing at the path, or a finished model that is about to be replaced or is of another shape.
     """
+    weights = str(model["weights"])
     if weights in NAMED_WEIGHTS:
         return {"weights": weights}
-    path = Path(weights)
-    if path.is_dir():
-        refuse_product("model.weights", path)
-        return {"weights": read_config(path).sha256}
-    if not path.is_file():
-        raise UserError(
-            f"model.weights: nothing at {path}; give a weights file, a finished model's folder, imagenet or none"
-        )
-    return {"weights": sha256_file(path)}
+    if is_folder(weights):
+        refuse_product("model.weights", weights)
+        config = read_config(weights)
+        for key in SHAPING:
+            if (theirs := config.architecture.get(key)) != model[key]:
+                raise UserError(
+                    f"model.weights: {weights} has the {key} {theirs}, not {model[key]} as model.{key} says"
+                )
+        return {"weights": config.sha256}
+    if not Path(weights).is_file():
+        raise UserError(f"model.weights: nothing at {weights}; give a weights file, a model's folder, imagenet or none")
+    return {"weights": sha256_file(weights)}

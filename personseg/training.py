@@ -42,8 +42,8 @@ from personseg.errors import UserError
 from personseg.hints import Hints
 from personseg.losses import WeightedLoss
 from personseg.memory import keep_freed_memory
-from personseg.model import build_model, enlarge, load_model
-from personseg.model_config import ModelConfig
+from personseg.model import build_model, load_model, start_from
+from personseg.model_config import ModelConfig, is_folder
 from personseg.orphans import die_with_parent
 from personseg.ranks import is_first, launched
 from personseg.taught import Taught
@@ -56,7 +56,8 @@ class SegmentationTask(L.LightningModule):
     """A network, its loss and its optimiser; IoU is pooled over all pixels of an epoch, at threshold 0.5.
 
     Every process takes the loss and the IoU of the whole batch, put together from all: a loss that is no mean over
-    photos, such as Dice, is then the same on any number of devices, and so is every figure.
+    photos, such as Dice, is then the same on any number of devices, and so is every figure. `hints` (personseg.hints),
+    weighed by `hints_weight`, are added in training, each process's of its own photos, and stand in no figure.
     """
 
     def __init__(
@@ -79,9 +80,8 @@ class SegmentationTask(L.LightningModule):
             images = images.contiguous(memory_format=torch.channels_last)
         hint: Tensor | float = 0.0
         if self.hints is not None and self.training:
-            features = self.network.features(images)  # type: ignore[operator]
+            features, logits = self.network.both(images)  # type: ignore[operator]
             hint = self.hints_weight * self.hints(images, features)
-            logits = enlarge(self.network.logits(features), images)  # type: ignore[operator]
         else:
             logits = self.network(images)
         if self.trainer.world_size > 1:
@@ -203,7 +203,7 @@ class OfTheProcess(Callback):
         self.undo = contextlib.ExitStack()
         if trainer.strategy.root_device.type == "cpu":
             keep_freed_memory()
-            self.undo.enter_context(float32_depthwise(pl_module))
+            self.undo.enter_context(float32_depthwise(pl_module.network))  # type: ignore[arg-type]
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.undo is not None:
@@ -217,7 +217,7 @@ def quieten() -> None:
     """Silence what Lightning tells every time."""
     for part in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
-    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty", "in eval mode at"):
+    for noise in ("does not have many workers", "treespec", "LeafSpec", "exists and is not empty"):
         warnings.filterwarnings("ignore", message=f".*{noise}.*")
     # Deterministic mode would fill every new tensor with NaN, a fifth of the time, to show reads of unset memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -287,7 +287,7 @@ def train_model(
     state: Path,
     taught: Taught | None = None,
 ) -> tuple[nn.Module, ModelConfig, pd.DataFrame, int]:
-    """Build the network of section `model` and train it; return it, its configuration, history and best epoch.
+    """Build the network of section `model`, whose weights may be a finished model's, and train it; return it, its configuration, history and best epoch.
 
     See `train_network` for the rest.
     """
@@ -295,7 +295,10 @@ def train_model(
     architecture["mean"], architecture["std"] = normalisation(model["encoder"])
     config = ModelConfig(architecture=architecture, input_size=(model["input_size"][0], model["input_size"][1]))
     seed_everything(train["seed"])  # the decoder starts from random weights
-    network = build_model(architecture, model["weights"])
+    if is_folder(model["weights"]):
+        network = start_from(build_model(architecture), model["weights"])
+    else:
+        network = build_model(architecture, model["weights"])
     network, history, best = train_network(network, folder, stems, config.input_size, train, state, taught=taught)
     return network, config, history, best
 
@@ -316,7 +319,7 @@ def train_network(
 
     `stems` holds the lists `train` and `val`, `size` the input's (H, W), `train` the params section,
     `state` a folder for checkpoints: a `last.ckpt` found there is gone on from, `weights` how often each
-    training photo is drawn (one number each; None: once an epoch), `taught` a teacher's soft masks, `label` what is
+    training photo is drawn (one number each; None: once an epoch), `taught` what a teacher left, `label` what is
     said before each epoch's line if several trainings run at once, instead of a progress bar, `count` the photos of an
     epoch (None: as many as `stems["train"]`). Returns the network, the history (a row per epoch) and the best epoch by
     val IoU of the averaged weights.
@@ -338,6 +341,8 @@ def train_network(
     callbacks.append(EarlyStopping("val_iou", mode="max", patience=train["patience"], check_on_train_epoch_end=True))
     trainer = build_trainer(train, callbacks)
     hints, hints_weight = read_hints(network, taught)
+    if hints is not None:
+        hints = with_common_statistics(hints, trainer)
     task = SegmentationTask(with_common_statistics(network, trainer), train, hints, hints_weight)
     processes = count_processes(trainer)
     train_loader, val_loader, sampler = make_loaders(folder, stems, size, train, weights, taught, processes, count)
@@ -362,7 +367,7 @@ def train_network(
     return network.to("cpu").eval(), table, best_epoch
 
 
-def read_hints(network: nn.Module, taught: Taught | None) -> tuple[Hints | None, float]:
+def read_hints(network: nn.Module, taught: Taught | None) -> tuple[nn.Module | None, float]:
     """The hints that `taught` has for `network`, if it has any, and what they weigh beside the loss."""
     if taught is None or not taught.hints:
         return None, 0.0

@@ -87,7 +87,7 @@ def load_file(path: str, encoder: nn.Module) -> None:
     from safetensors.torch import load_file as load_safetensors
 
     if not Path(path).is_file():
-        raise UserError(f"model.weights: no file {path}; give a path, `imagenet` or `none`")
+        raise UserError(f"model.weights: no file {path}; give a file, `imagenet` or `none`")
     try:
         if path.endswith(".safetensors"):
             state = load_safetensors(path)

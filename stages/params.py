@@ -190,6 +190,8 @@ class Teacher(Section):
     def second_beside_a_first(self) -> Self:
         if self.mediapipe and not self.model:
             raise ValueError("mediapipe joins a teacher: name one in teacher.model, say `self`")
+        if self.hints and not self.model:
+            raise ValueError("hints are a teacher's: name one in teacher.model, say `self`")
         return self
 
 
@@ -281,6 +283,12 @@ class Params(Section):
     benchmark: Benchmark
     report: Report
     track: Track
+
+    @model_validator(mode="after")
+    def hints_reach_an_encoder(self) -> Self:
+        if self.teacher.hints and self.model.name == "report_unet":
+            raise ValueError("teacher.hints is not for model.name report_unet")
+        return self
 
 
 def _shown(value: Any) -> str:

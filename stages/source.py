@@ -13,7 +13,7 @@ def main(params: Params) -> None:
     teacher, mediapipe = params.teacher.model, params.teacher.mediapipe
     place = teacher if teacher in (None, SELF) else resolve(teacher)
     write_json("data/teacher.json", describe_teacher(place, mediapipe and str(resolve(mediapipe))))
-    write_json("data/weights.json", describe_weights(network_params(params)["weights"]))
+    write_json("data/weights.json", describe_weights(network_params(params)))
 
 
 if __name__ == "__main__":

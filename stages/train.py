@@ -17,7 +17,7 @@ CLEAN, SPLITS, TAUGHT = Path("data/clean"), Path("data/splits"), Path("data/taug
 def main(params: Params) -> None:
     model, train, teacher = params.model.model_dump(), params.train.model_dump(), params.teacher
     data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), TAUGHT / "photos.csv"]
-    data += [Path("data/teacher.json"), Path("data/weights.json")]
+    data += [Path("data/teacher.json"), Path("data/weights.json"), *TAUGHT.glob("model/config.json")]
     taught = read_taught(TAUGHT, teacher.weight, teacher.labelled_share, teacher.hints)
     stems, folder, network = read_split(SPLITS), Path(".resume/train"), network_params(params)
     if not is_first():  # torchrun's other processes train along and write nothing
@@ -25,7 +25,9 @@ def main(params: Params) -> None:
         return
     # What was begun on one device may go on on four.
     decides = {key: value for key, value in train.items() if key not in PLACEMENT}
-    mark = fingerprint([model, teacher.weight, teacher.labelled_share, teacher.hints, decides], data)
+    mark = fingerprint(
+        [model, teacher.weight, teacher.labelled_share, teacher.hints, teacher.mediapipe_share, decides], data
+    )
     with resume_folder(folder, mark) as state:
         trained, config, history, best = train_model(network, train, CLEAN, stems, state, taught)
         save_model("models/trained", trained, config)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from personseg.errors import UserError
-from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model
+from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model, start_from
 from personseg.model_config import ModelConfig, describe_weights, read_config
 from personseg.weights import build_encoder
 from tests.networks import architecture
@@ -119,31 +119,42 @@ def test_a_training_starts_from_a_finished_model(tmp_path):
     torch.manual_seed(0)
     finished = build_model(architecture()).eval()
     save_model(tmp_path / "m", finished, ModelConfig(architecture=architecture(), input_size=(64, 64)))
-    begun = build_model(architecture(dropout=0.5), str(tmp_path / "m")).eval()
+    begun = start_from(build_model(architecture(dropout=0.5)), str(tmp_path / "m")).eval()
     x = torch.rand(1, 3, 64, 64) * 255
     torch.testing.assert_close(begun(x), finished(x), rtol=0, atol=0)
     with pytest.raises(UserError, match=r"model\.weights: .*/m is another network .*size mismatch"):
-        build_model(architecture(decoder_channels=[32, 16, 16, 16, 8]), str(tmp_path / "m"))
+        start_from(build_model(architecture(decoder_channels=[32, 16, 16, 16, 8])), str(tmp_path / "m"))
     (tmp_path / "m" / "config.json").unlink()
     with pytest.raises(UserError, match=r"config\.json"):
-        build_model(architecture(), str(tmp_path / "m"))
+        start_from(build_model(architecture()), str(tmp_path / "m"))
 
 
 def test_what_a_training_starts_from_is_told_apart_by_content(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert describe_weights("imagenet") != describe_weights("none")
+
+    def described(weights, **changes):
+        return describe_weights({**architecture(**changes), "weights": weights})
+
+    assert described("imagenet") != described("none")
     encoder = Path("encoder.safetensors")
     encoder.write_bytes(b"1")
-    before = describe_weights(str(encoder))
+    before = described(str(encoder))
     encoder.write_bytes(b"2")
-    assert describe_weights(str(encoder)) != before
+    assert described(str(encoder)) != before
     for folder in ("models/first", "models/person"):
         save_model(folder, build_model(architecture()), ModelConfig(architecture=architecture(), input_size=(64, 64)))
-    assert describe_weights("models/first") == {"weights": read_config("models/first").sha256}
+    assert described("models/first") == {"weights": read_config("models/first").sha256}
+    with pytest.raises(UserError, match=r"models/first has the decoder_channels .*, not \[8, 8, 8, 8\] as model\.dec"):
+        described("models/first", decoder_channels=[8, 8, 8, 8])
     with pytest.raises(UserError, match=r"models/person is what the training will replace"):
-        describe_weights("models/person")
+        described("models/person")
     with pytest.raises(UserError, match=r"model\.weights: nothing at nowhere"):
-        describe_weights("nowhere")
+        described("nowhere")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "copy").mkdir()
+    monkeypatch.chdir(tmp_path / "copy")
+    with pytest.raises(UserError, match=r"models/person is what the training will replace"):
+        described(str(tmp_path / "models/person"))
 
 
 def test_unknown_architecture_and_encoder_are_named():

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from personseg.errors import UserError
 from personseg.files import read_json, sha256_file
-from personseg.geometry import enlarge
 
 
 @dataclass(frozen=True)
@@ -94,19 +93,20 @@ class Runtime(ABC):
 
     @abstractmethod
     def run(self, inputs: Any) -> Any:
-        """Compute the logits on the device; returns when they are done."""
+        """Compute the logits on the device; returns when they are done.
+
+        An exported graph ends at the decoder's resolution, which may be half of the photo's, and its logits are enlarged
+        after it: of one channel that is quick, while OpenVINO, which works on sixteen at once, takes a tenth of its
+        time for it.
+        """
 
     def device_seconds(self) -> float | None:
         """Seconds the last `run` took by the device's own clock; None where the host's clock is the only one."""
         return None
 
     def download(self, outputs: Any) -> NDArray[np.float32]:
-        """Bring the logits to the host, float32 [N, H, W].
-
-        An exported graph whose decoder ends at half the resolution does so too: one channel is enlarged here in no
-        time, while OpenVINO, which works on sixteen at once, takes a tenth of the whole for it.
-        """
-        return enlarge(np.asarray(outputs, np.float32), self.input_size)
+        """Bring the logits, float32 [N, H, W], to the host."""
+        return np.asarray(outputs, np.float32)
 
     def infer(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Map photos, uint8 RGB [N, H, W, 3] of `input_size`, to logits, float32 [N, H, W]."""

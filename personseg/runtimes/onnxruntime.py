@@ -9,6 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from personseg.environment import cpu_model
+from personseg.geometry import enlarge
 from personseg.runtimes import Runtime, artifact_file
 
 
@@ -37,4 +38,4 @@ class OnnxRuntime(Runtime):
         self.settings = {"provider": self.session.get_providers()[0]}
 
     def run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self.session.run(None, {"images": inputs})[0]
+        return enlarge(self.session.run(None, {"images": inputs})[0], self.input_size)

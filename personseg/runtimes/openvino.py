@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personseg.environment import cpu_model, usable_cores
+from personseg.geometry import enlarge
 from personseg.runtimes import Runtime, artifact_file
 
 # Importing OpenVINO or NNCF reports to its maker over the network unless its telemetry package is
@@ -87,4 +88,4 @@ class OpenVinoRuntime(Runtime):
         return mine[batch]
 
     def run(self, inputs: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self.request(len(inputs)).infer([inputs], share_inputs=True)[0]
+        return enlarge(self.request(len(inputs)).infer([inputs], share_inputs=True)[0], self.input_size)

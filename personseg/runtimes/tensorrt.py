@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -119,13 +120,15 @@ class TensorRtRuntime(Runtime):
                 )
                 if not accepted:
                     raise RuntimeError(f"TensorRT refused to run the engine on {list(part.shape)}")
+            if self.output_size != self.input_size:
+                outputs = F.interpolate(outputs[:, None], self.input_size, mode="bilinear", align_corners=False)[:, 0]
         return outputs
 
     def device_seconds(self) -> float:
         return self.clock.seconds()
 
     def download(self, outputs: Tensor) -> NDArray[np.float32]:
-        return super().download(outputs.cpu().numpy())
+        return outputs.cpu().numpy()
 
 
 Facts = dict[str, list[dict[str, Any]]]

@@ -25,6 +25,7 @@ SMALL = SHRUNK | {
     "model.decoder_channels": [16, 16, 8, 8, 8],
     "model.input_size": [64, 96],
     "teacher.model": None,
+    "teacher.hints": 0,
     "export.calibration_images": 4,
     "benchmark.backends": ["pytorch_fp32"],
 }
