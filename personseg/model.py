@@ -87,7 +87,7 @@ class ConcatUnet(nn.Module):
         return outputs
 
     def join(self, outputs: list[Tensor]) -> Tensor:
-        """Convolve the concatenation of all decoder outputs, deepest first, to [N, projection, h, w], the last one's."""
+        """Convolve the concatenation of all decoder outputs, deepest first, to [N, projection, h, w] of the last."""
         joined = self.joins[0](self.dropout(outputs[0]))
         for join, output in zip(self.joins[1:], outputs[1:], strict=True):
             joined = F.interpolate(joined, size=output.shape[2:], mode="bilinear", align_corners=False)

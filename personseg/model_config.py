@@ -86,9 +86,7 @@ def describe_weights(model: Mapping[str, Any]) -> dict[str, str]:
         config = read_config(weights)
         for key in SHAPING:
             if (theirs := config.architecture.get(key)) != model[key]:
-                raise UserError(
-                    f"model.weights: {weights} has the {key} {theirs}, not {model[key]} as model.{key} says"
-                )
+                raise UserError(f"model.weights: {weights} has {key} {theirs}, not {model[key]} as model.{key} says")
         return {"weights": config.sha256}
     if not Path(weights).is_file():
         raise UserError(f"model.weights: nothing at {weights}; give a weights file, a model's folder, imagenet or none")

@@ -287,9 +287,9 @@ def train_model(
     state: Path,
     taught: Taught | None = None,
 ) -> tuple[nn.Module, ModelConfig, pd.DataFrame, int]:
-    """Build the network of section `model`, whose weights may be a finished model's, and train it; return it, its configuration, history and best epoch.
+    """Build the network of section `model`, whose weights may be a finished model's, and train it.
 
-    See `train_network` for the rest.
+    Returns it, its configuration, history and best epoch; see `train_network` for the rest.
     """
     architecture = {key: value for key, value in model.items() if key not in ("weights", "input_size")}
     architecture["mean"], architecture["std"] = normalisation(model["encoder"])

@@ -25,9 +25,8 @@ def main(params: Params) -> None:
         return
     # What was begun on one device may go on on four.
     decides = {key: value for key, value in train.items() if key not in PLACEMENT}
-    mark = fingerprint(
-        [model, teacher.weight, teacher.labelled_share, teacher.hints, teacher.mediapipe_share, decides], data
-    )
+    taught_by = [teacher.weight, teacher.labelled_share, teacher.hints, teacher.mediapipe_share]
+    mark = fingerprint([model, *taught_by, decides], data)
     with resume_folder(folder, mark) as state:
         trained, config, history, best = train_model(network, train, CLEAN, stems, state, taught)
         save_model("models/trained", trained, config)

@@ -144,7 +144,7 @@ def test_what_a_training_starts_from_is_told_apart_by_content(tmp_path, monkeypa
     for folder in ("models/first", "models/person"):
         save_model(folder, build_model(architecture()), ModelConfig(architecture=architecture(), input_size=(64, 64)))
     assert described("models/first") == {"weights": read_config("models/first").sha256}
-    with pytest.raises(UserError, match=r"models/first has the decoder_channels .*, not \[8, 8, 8, 8\] as model\.dec"):
+    with pytest.raises(UserError, match=r"models/first has decoder_channels .*, not \[8, 8, 8, 8\] as model\.dec"):
         described("models/first", decoder_channels=[8, 8, 8, 8])
     with pytest.raises(UserError, match=r"models/person is what the training will replace"):
         described("models/person")

@@ -95,7 +95,7 @@ class Runtime(ABC):
     def run(self, inputs: Any) -> Any:
         """Compute the logits on the device; returns when they are done.
 
-        An exported graph ends at the decoder's resolution, which may be half of the photo's, and its logits are enlarged
+        An exported graph ends at the decoder's resolution, which may be half of the photo's; its logits are enlarged
         after it: of one channel that is quick, while OpenVINO, which works on sixteen at once, takes a tenth of its
         time for it.
         """
