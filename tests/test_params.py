@@ -149,6 +149,14 @@ def test_flips_of_the_report_network_are_refused(tmp_path: Path) -> None:
     assert message(path).startswith("model: ")
 
 
+def test_hints_want_a_teacher_and_an_encoder_that_takes_them(tmp_path: Path) -> None:
+    path = changed(tmp_path, "teacher.hints", 1.0)
+    assert message(path).startswith("teacher: Value error, hints are a teacher's")
+    text = path.read_text().replace("hints: 1.0\n", "hints: 1.0\n  model: self\n").replace("\n  model: null\n", "\n")
+    path.write_text(text.replace("name: concat_unet", "name: report_unet"))
+    assert "teacher.hints is not for model.name report_unet" in message(path)
+
+
 @pytest.mark.parametrize("text", ["train: [1", "a: b: c", "\tdata: 1", "a: 2020-13-45", "a: !!python/name:os.system"])
 def test_broken_yaml(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
