@@ -123,13 +123,27 @@ def folders() -> str:
     return markdown.table([*head, *(f"{part}, ms" for part in PARTS), "outside the network"], rows)
 
 
+def structure() -> str:
+    """What other encoders, decoders and sizes take in int8, against the default."""
+    rows = [
+        [row["network"], f"{1e3 * row['p50_s']:.2f}", f"{row['of_the_default']:.2f}"]
+        for row in read_table(RESULTS / "picsart/structure.csv").to_dict("records")
+    ]
+    return markdown.table(["network, int8, batch 1", "p50, ms", "of the default's"], rows)
+
+
 Tables = Mapping[str, str]  # by the name of the mark
 
 PAGES: Mapping[str, Callable[[], Tables]] = {
     "README.md": lambda: {"iou": of_report(1), "times": of_report(2), "cleaning": cleaning()},
     "docs/experiments.md": lambda: {"ablation": ablation()},
     "docs/scale.md": lambda: scale_costs.tables(RESULTS)[1],
-    "docs/benchmarks.md": lambda: {"ratios": ratios(), "scaling": throughput(), "folders": folders()},
+    "docs/benchmarks.md": lambda: {
+        "ratios": ratios(),
+        "scaling": throughput(),
+        "folders": folders(),
+        "structure": structure(),
+    },
     "docs/reliability.md": lambda: {"growth": growth.table(read_json(RESULTS / "growth.json"))},
 }
 
