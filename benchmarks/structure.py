@@ -40,8 +40,9 @@ ROUNDS, RUNS = 5, 40
 CALIBRATED_ON = 16  # photos
 ANY_DROP = 1.0  # of IoU: no layer goes back to float
 
+DEFAULT = "the default"
 CHANGES: dict[str, dict[str, Any]] = {
-    "the default": {},
+    DEFAULT: {},
     "a fifth decoder block, to the whole resolution": {"decoder_channels": [128, 64, 32, 16, 16]},
     "three decoder blocks": {"decoder_channels": [128, 64, 32]},
     "a slimmer decoder": {"decoder_channels": [96, 48, 24, 16], "projection": 8},
@@ -71,9 +72,10 @@ def quantised(model: dict[str, Any], stems: list[str], place: Path, threads: int
 
 
 def compare(names: Sequence[str]) -> pd.DataFrame:
-    """A row per network of `names`, keys of CHANGES: p50 and p95 in seconds, and p50 against the first one's."""
+    """A row for the default and each of `names`, keys of CHANGES: p50 and p95 in seconds, p50 against the default's."""
     if unknown := sorted(set(names) - set(CHANGES)):
         raise UserError(f"no network {unknown[0]!r}; choose from {', '.join(CHANGES)}")
+    names = list(dict.fromkeys([DEFAULT, *names]))
     params = load_params()
     section, train = params.benchmark, read_split(Path("data/splits"))["train"]
     stems = evenly_spaced(train, CALIBRATED_ON)
@@ -90,7 +92,7 @@ def compare(names: Sequence[str]) -> pd.DataFrame:
                 image = letterbox(read_image(IMAGES / f"{stems[turn]}.jpg"), runtime.input_size)[0]
                 seconds[name] += time_runs(runtime, np.stack([image]), protocol)["seconds"].tolist()
     found = {name: summarise(values, 1) for name, values in seconds.items()}
-    first = next(iter(found.values()))["p50_s"]
+    first = found[DEFAULT]["p50_s"]
     rows = [
         {"network": name, "p50_s": row["p50_s"], "p95_s": row["p95_s"], "of_the_default": row["p50_s"] / first}
         for name, row in found.items()

@@ -209,7 +209,7 @@ def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photo
     ("module", "options"),
     [
         ("folder", ["data/jpg/images", "--limit", "6", "--one-by-one", "4"]),
-        ("structure", ["--only", "the default", "256x192"]),
+        ("structure", ["--only", "256x192"]),
         ("scaling", ["--backends", "openvino_int8", "--batches", "1", "--threads", "1", "--seconds", "0.5"]),
     ],
 )
