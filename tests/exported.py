@@ -25,7 +25,7 @@ from tests.every import SHARED
 from tests.networks import architecture
 
 SIZE = (64, 64)
-ARCHITECTURE = architecture(decoder_channels=[16, 16, 16, 8], dropout=0.1)  # graphs end at half the size
+ARCHITECTURE = architecture(decoder_channels=[16, 16, 16, 8, 8], dropout=0.1)
 
 
 @dataclass(frozen=True)

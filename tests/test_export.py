@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from personseg import export as export_module
@@ -19,13 +20,15 @@ from personseg.export import Exporter, evenly_spaced, export, save_onnx, to_onnx
 from personseg.files import read_json, sha256_file, write_json
 from personseg.geometry import enlarge, letterbox
 from personseg.images import read_image, read_mask
-from personseg.model_config import read_config
+from personseg.model import build_model, save_model
+from personseg.model_config import ModelConfig, read_config
 from personseg.quantize import Infer, Judge, Known, make_signed, quantised_share, quantize_openvino
 from personseg.runtimes import MANIFEST_FILE, Unavailable, make_runtime
 from personseg.runtimes.onnxruntime import OnnxRuntime, open_session
 from personseg.runtimes.openvino import ov
 from personseg.runtimes.tensorrt import build_engine
 from tests.exported import Exported, exported
+from tests.networks import architecture
 
 __all__ = ["exported"]
 
@@ -89,14 +92,30 @@ def test_onnx_takes_photos_as_read_in_batches_of_any_size(exported: Exported) ->
     photos = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
     session = open_session(exported.folder / "onnx_fp32.onnx", 1)
     together = session.run(None, {"images": photos})[0]
-    assert together.shape == (5, 32, 32)
+    assert together.shape == (5, 64, 64)
     apart = [session.run(None, {"images": photo[None]})[0][0] for photo in photos]
     np.testing.assert_allclose(together, apart, atol=1e-4)
 
 
+@pytest.mark.parametrize("flip_average", [False, True])
+def test_a_graph_ends_at_the_decoders_resolution_and_its_runtime_enlarges(tmp_path: Path, flip_average: bool) -> None:
+    half = architecture(decoder_channels=[16, 16, 8, 8], flip_average=flip_average)
+    torch.manual_seed(0)
+    network = build_model(half).eval()
+    save_model(tmp_path / "model", network, ModelConfig(architecture=half, input_size=(64, 96)))
+    save_onnx(to_onnx(tmp_path / "model"), tmp_path / "onnx_fp32.onnx")
+    photos = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
+    assert open_session(tmp_path / "onnx_fp32.onnx", 1).run(None, {"images": photos})[0].shape == (2, 32, 48)
+    runtime = make_runtime("onnxruntime_fp32")
+    runtime.load(tmp_path / "model", tmp_path, threads=1)
+    with torch.inference_mode():
+        own = network(torch.from_numpy(photos).permute(0, 3, 1, 2).float())[:, 0].numpy()
+    np.testing.assert_allclose(runtime.infer(photos), own, atol=1e-3)
+
+
 def test_onnx_of_fixed_batch_takes_one_photo_and_says_so(exported: Exported) -> None:
     session = open_session(exported.folder / "onnx_fp32_batch1.onnx", 1)
-    assert session.get_inputs()[0].shape == [1, 64, 64, 3] and session.get_outputs()[0].shape == [1, 32, 32]
+    assert session.get_inputs()[0].shape == [1, 64, 64, 3] and session.get_outputs()[0].shape == [1, 64, 64]
     with pytest.raises(Exception, match="invalid dimensions"):
         session.run(None, {"images": np.zeros((2, 64, 64, 3), np.uint8)})
     any_batch, one = (
@@ -242,7 +261,7 @@ def test_tensorrt_rtx_engines_are_built_without_a_gpu(
     assert facts["status"] == "built", facts
     assert facts["targets"] == targets
     assert facts["inputs"] == [{"name": "images", "shape": [-1, 64, 64, 3], "dtype": "uint8"}]
-    assert facts["outputs"] == [{"name": "logits", "shape": [-1, 32, 32], "dtype": "float"}]
+    assert facts["outputs"] == [{"name": "logits", "shape": [-1, 64, 64], "dtype": "float"}]
     assert facts["size_bytes"] == (exported.folder / facts["file"]).stat().st_size > 100_000
 
 
