@@ -82,7 +82,7 @@ def compare(names: Sequence[str]) -> pd.DataFrame:
     protocol = Protocol(RUNS, section.warmup_runs, section.warmup_s, section.max_seconds, section.threads)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as place:
-        runtimes = {}
+        runtimes: dict[str, OpenVinoRuntime] = {}
         for name in tqdm(names, desc="quantising"):
             folder = Path(place, str(len(runtimes)))
             folder.mkdir()
