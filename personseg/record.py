@@ -44,7 +44,7 @@ ELSEWHERE = {
     "folder_int8.json": "the same with `--runtime openvino_int8`",
     "from_nothing.json": "`python -m benchmarks.from_nothing`",
     "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",
-    "scaling.csv": "`python -m benchmarks.scaling --mediapipe selfie_segmentation.tflite`",
+    "scaling.csv": "`python -m benchmarks.scaling --seconds 2 --mediapipe selfie_segmentation.tflite`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
     "self_taught.json": "`dvc exp run` with `-S teacher.model=self` beside the params here",
     "whole_resolution.json": "`dvc exp run` with `-S model.decoder_channels=[128,64,32,16,16]` beside the params here",
