@@ -14,13 +14,7 @@ from torch import Tensor, nn
 
 from personseg.errors import UserError
 from personseg.files import fresh_folder, sha256_file, write_json
-from personseg.model_config import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
-    ModelConfig,
-    check_weights,
-    read_config,
-)
+from personseg.model_config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig, check_weights, read_config
 from personseg.report_unet import ReportUnet
 from personseg.weights import IMAGENET_MEAN, IMAGENET_STD, build_encoder, normalisation
 
@@ -109,11 +103,15 @@ class ConcatUnet(nn.Module):
         features = self.features(x)
         return features, enlarge(self.logits(features), x)
 
+    def plain(self, x: Tensor) -> Tensor:
+        """Map photos, not mirrored, to logits of the resolution that the decoder ends at."""
+        return self.logits(self.features(x))
+
     def coarse(self, x: Tensor) -> Tensor:
         """Map photos to logits as `forward` does, before they are enlarged to the photo's size."""
         if self.training or not self.flip_average:
-            return self.logits(self.features(x))
-        return (self.logits(self.features(x)) + self.logits(self.features(x.flip(-1))).flip(-1)) / 2
+            return self.plain(x)
+        return (self.plain(x) + self.plain(x.flip(-1)).flip(-1)) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map photos to logits; shapes as in the class docstring."""

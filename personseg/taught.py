@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,19 @@ class Taught:
 SELF = "self"  # teacher.model: a teacher that stage teach trains itself
 
 
-def describe_teacher(model: str | None, mediapipe: str | None = None) -> dict[str, Any]:
-    """What tells one teacher from another; UserError if it is the model that is about to be made."""
+def describe_teacher(model: str | None, mediapipe: str | None, training: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells one teacher from another; UserError if it is the model that is about to be made.
+
+    `training` is what decides a teacher that stage teach trains itself; a finished model has none of it.
+    """
     if mediapipe is not None:
         if not Path(mediapipe).is_file():
             raise UserError(f"teacher.mediapipe: {mediapipe}: not found; give the path of selfie_segmentation.tflite")
-        return {**describe_teacher(model), "mediapipe": sha256_file(Path(mediapipe))}
-    if model is None or model == SELF:
-        return {"model": model}
+        return {**describe_teacher(model, None, training), "mediapipe": sha256_file(Path(mediapipe))}
+    if model is None:
+        return {"model": None}
+    if model == SELF:
+        return {"model": SELF, **training}
     refuse_product("teacher.model", model)
     return {"model": read_config(model).sha256}
 

@@ -24,7 +24,7 @@ from personseg.ranks import is_first
 from personseg.sources import resolve
 from stages.params import Params, load_params
 
-__all__ = ["Params", "network_params", "run"]
+__all__ = ["Params", "network_params", "run", "teacher_train_params"]
 
 COSTS = Path("logs/costs")
 # Folders that stages write files and folders into, each whole or not at all.
@@ -38,6 +38,11 @@ def network_params(params: Params) -> dict[str, Any]:
     """Section model, the path of its weights, if it is one, made absolute as `resolve` does."""
     weights = params.model.weights
     return {**params.model.model_dump(), "weights": weights if weights in NAMED_WEIGHTS else resolve(weights)}
+
+
+def teacher_train_params(params: Params) -> dict[str, Any]:
+    """Section train for a teacher that stage teach trains itself: for epochs of its own, on one machine."""
+    return {**params.train.model_dump(), "epochs": params.teacher.epochs, "num_nodes": 1}
 
 
 def own_peak_bytes() -> int:

@@ -4,7 +4,7 @@ from personseg.files import write_json
 from personseg.model_config import describe_weights
 from personseg.sources import describe_source, resolve
 from personseg.taught import SELF, describe_teacher
-from stages.common import Params, network_params, run
+from stages.common import Params, network_params, run, teacher_train_params
 
 
 def main(params: Params) -> None:
@@ -12,8 +12,11 @@ def main(params: Params) -> None:
     write_json("data/source.json", description)
     teacher, mediapipe = params.teacher.model, params.teacher.mediapipe
     place = teacher if teacher in (None, SELF) else resolve(teacher)
-    write_json("data/teacher.json", describe_teacher(place, mediapipe and str(resolve(mediapipe))))
-    write_json("data/weights.json", describe_weights(network_params(params)))
+    mediapipe = mediapipe and str(resolve(mediapipe))
+    weights = describe_weights(network_params(params))
+    training = {"network": params.model.model_dump(), "weights": weights, "train": teacher_train_params(params)}
+    write_json("data/teacher.json", describe_teacher(place, mediapipe, training))
+    write_json("data/weights.json", weights)
 
 
 if __name__ == "__main__":

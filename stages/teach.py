@@ -8,23 +8,20 @@ from personseg.sources import resolve
 from personseg.splits import read_split
 from personseg.taught import SELF
 from personseg.teaching import photos_without_masks, teach
-from stages.common import Params, network_params, run
+from stages.common import Params, network_params, run, teacher_train_params
 
 CLEAN, SPLITS, JPG, UNLABELLED = Path("data/clean"), Path("data/splits"), Path("data/jpg"), Path("data/raw/unlabelled")
 
 
 def main(params: Params) -> None:
     section, stems = params.teacher, read_split(SPLITS)
-    here = {"epochs": section.epochs, "num_nodes": 1}  # a teacher is trained on one machine
-    model, train = params.model.model_dump(), {**params.train.model_dump(), **here}
-    mark = fingerprint(
-        [model, train], [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), Path("data/weights.json")]
-    )
+    mark = fingerprint([], [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), Path("data/teacher.json")])
     with resume_folder(Path(".resume/teach"), mark) as state:
         teacher = None
         if section.model == SELF:
             from personseg.training import train_model  # Lightning takes seconds
 
+            train = teacher_train_params(params)
             network, config, _, _ = train_model(network_params(params), train, CLEAN, stems, state)
             teacher = network, config
         elif section.model is not None:

@@ -142,22 +142,29 @@ def test_without_a_teacher_targets_are_the_labels(folders: Path) -> None:
     assert np.array_equal(dataset[2][1][0, :56, :48].numpy(), read_mask(folders / "clean/masks/2.jpg"))
 
 
+def test_only_a_teacher_trained_here_depends_on_how(folders: Path) -> None:
+    """Else a student's own params would have a finished teacher, or none, do its work again."""
+    first, second = ({"train": {"epochs": epochs}} for epochs in (2, 3))
+    finished = _saved_teacher(folders)
+    assert describe_teacher(None, None, first) == {"model": None}
+    assert describe_teacher(finished, None, first) == describe_teacher(finished, None, second)
+    assert len(describe_teacher(finished, None, first)["model"]) == 64
+    assert describe_teacher(SELF, None, first) == {"model": "self", "train": {"epochs": 2}}
+
+
 def test_a_model_cannot_teach_itself(folders: Path) -> None:
-    assert describe_teacher(None) == {"model": None}
-    assert describe_teacher(SELF) == {"model": "self"}
-    assert len(describe_teacher(_saved_teacher(folders))["model"]) == 64
     with pytest.raises(UserError, match="models/person is what the training will replace"):
-        describe_teacher("models/person")
+        describe_teacher("models/person", None, {})
     with pytest.raises(UserError, match="config"):
-        describe_teacher(str(folders / "nowhere"))
+        describe_teacher(str(folders / "nowhere"), None, {})
 
 
 def test_a_second_opinion_is_known_by_its_file(tmp_path: Path) -> None:
     path = tmp_path / "selfie_segmentation.tflite"
     with pytest.raises(UserError, match=r"teacher\.mediapipe: .*: not found"):
-        describe_teacher(SELF, str(path))
+        describe_teacher(SELF, str(path), {})
     path.write_bytes(b"one")
-    described = describe_teacher(SELF, str(path))
+    described = describe_teacher(SELF, str(path), {})
     assert described["model"] == "self" and len(described["mediapipe"]) == 64
     path.write_bytes(b"two")
-    assert describe_teacher(SELF, str(path)) != described
+    assert describe_teacher(SELF, str(path), {}) != described

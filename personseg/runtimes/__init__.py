@@ -96,8 +96,7 @@ class Runtime(ABC):
         """Compute the logits on the device; returns when they are done.
 
         An exported graph ends at the decoder's resolution, which may be half of the photo's; its logits are enlarged
-        after it: of one channel that is quick, while OpenVINO, which works on sixteen at once, takes a tenth of its
-        time for it.
+        after it, where one channel is the work of one: OpenVINO lays channels out by eight or sixteen.
         """
 
     def device_seconds(self) -> float | None:
