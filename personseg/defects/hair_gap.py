@@ -62,7 +62,7 @@ REAL_GAP = Verdict(
         "height": -4.5,
     },
     least=0.35,
-    certain=0.97,  # on four samples 72 of 72 such pieces were gaps, and 16 of 18 of those from 0.9
+    certain=0.97,  # benchmarks.defect_fit says how many such pieces are gaps; from 0.9 on several were none
 )
 
 
