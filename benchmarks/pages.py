@@ -45,9 +45,9 @@ def cleaning() -> str:
     return markdown.table(head, rows)
 
 
-def ablation() -> str:
-    """A row per variant and seed, in the order of being run, and what it shows."""
-    table = read_table(RESULTS / "picsart/ablation.csv")
+def variants(name: str) -> str:
+    """A row per variant and seed of a table of benchmarks.ablation, in the order of being run, and what it shows."""
+    table = read_table(RESULTS / "picsart" / name)
     rows = [
         [
             row["variant"] + (f", seed {row['seed']}" if row["seed"] != 1 else ""),
@@ -55,7 +55,7 @@ def ablation() -> str:
             f"{row['val_boundary_iou']:.3f}",
             f"{row['test_iou']:.4f} [{row['test_iou_ci95_low']:.4f}, {row['test_iou_ci95_high']:.4f}]",
             f"{row['test_boundary_iou']:.3f}",
-            f"{row['training_minutes']:.1f}",
+            f"{row['training_minutes']:.1f}" if pd.notna(row["training_minutes"]) else "",
             row["shows"] if row["seed"] == 1 else "",
         ]
         for row in table.to_dict("records")
@@ -136,7 +136,7 @@ Tables = Mapping[str, str]  # by the name of the mark
 
 PAGES: Mapping[str, Callable[[], Tables]] = {
     "README.md": lambda: {"iou": of_report(1), "times": of_report(2), "cleaning": cleaning()},
-    "docs/experiments.md": lambda: {"ablation": ablation()},
+    "docs/experiments.md": lambda: {"ablation": variants("ablation.csv"), "students": variants("students.csv")},
     "docs/scale.md": lambda: scale_costs.tables(RESULTS)[1],
     "docs/benchmarks.md": lambda: {
         "ratios": ratios(),
