@@ -3,16 +3,18 @@
     python -m benchmarks.ablation --data picsart_hack_online_data.zip --name picsart [--seeds 1 2] [--only NAME ...]
     python -m benchmarks.ablation --plan benchmarks/report_recipe.yaml --data ... --name picsart
 
-Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already is
-not run again; a killed run goes on where its training was. Needs params.yaml, dvc.lock and metrics/ without
-uncommitted changes, and puts them back after each run; data/ and models/ stay the last run's until `dvc checkout`.
-Minutes are those of the train stage's last run here. Test is scored once per variant, after the choice of epoch,
-threshold and post-processing on val. What a variant shows is written by hand, in variants.yaml, once its row is there.
+Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already
+is not run again, and refused if its params were others; a killed run goes on where its training was. Needs
+params.yaml, dvc.lock and metrics/ without uncommitted changes, and puts them back after each run; data/ and models/
+stay the last run's until `dvc checkout`. Minutes are those of the train stage's last run here. Test is scored once
+per variant, after the choice of epoch, threshold and post-processing on val; rows of the same `split` are of the same
+photos. What a variant shows is written by hand, in variants.yaml, once its row is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from benchmarks.experiments import refuse_uncommitted, restore, run_experiment, slug, source
+from benchmarks.experiments import (
+    digest,
+    refuse_other_params,
+    refuse_uncommitted,
+    restore,
+    run_experiment,
+    slug,
+    source,
+)
 from personseg.errors import UserError, one_line_errors
 from personseg.files import read_json, read_table, write_table
 
@@ -30,6 +40,12 @@ VARIANTS = Path(__file__).with_name("variants.yaml")
 def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """All keys a run sets: the shared ones, the variant's own over them, and the training seed."""
     return {**shared, **variant, "train.seed": seed}
+
+
+def split_digest(folder: Path) -> str:
+    """Name which photos are train, val and test: the splits of another audit, or of another machine's, are others."""
+    lists = b"".join((folder / f"{split}.csv").read_bytes() for split in ("train", "val", "test"))
+    return "0x" + hashlib.sha256(lists).hexdigest()[:8]
 
 
 def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
@@ -42,6 +58,7 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
         "variant": variant,
         "seed": seed,
         "experiment": experiment,
+        "split": split_digest(Path("data/splits")),
         "test_iou": test["iou"],
         "test_iou_ci95_low": test["iou_ci95_low"],
         "test_iou_ci95_high": test["iou_ci95_high"],
@@ -68,14 +85,17 @@ def ablate(
     table = read_table(out) if out.is_file() else pd.DataFrame(columns=["variant", "seed"])
     for seed in seeds:
         for variant in names:
-            if ((table["variant"] == variant) & (table["seed"] == seed)).any():
+            shared = {"data.name": name, "data.source": data, **plan["shared"]}
+            values = overrides(variants[variant], shared, seed)
+            params, known = digest(values, but="train.seed"), table[table["variant"] == variant]
+            refuse_other_params(known, params, out)
+            if (known["seed"] == seed).any():
                 continue
             experiment = slug(name, variant, seed)
             print(f"{variant}, seed {seed}", flush=True)
-            shared = {"data.name": name, "data.source": data, **plan["shared"]}
             try:
-                run_experiment(experiment, overrides(variants[variant], shared, seed))
-                row = row_of_run(variant, seed, experiment)
+                run_experiment(experiment, values)
+                row = {**row_of_run(variant, seed, experiment), "params": params}
             finally:
                 restore()
             table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from personseg.errors import UserError
 
 RESTORED = ("params.yaml", "dvc.lock", "metrics")
+AFTERWARDS = {"data", "evaluate", "export", "benchmark", "report", "track"}  # sections that decide nothing of a model
 
 
 def road_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -51,6 +55,30 @@ def restore() -> None:
     """Put params.yaml, dvc.lock and metrics/ back; data/ and models/ stay the last run's until `dvc checkout`."""
     _git("checkout", "--quiet", "HEAD", "--", *RESTORED)
     _git("clean", "--quiet", "-d", "--force", "--", *RESTORED)  # the row of a backend that others do not run
+
+
+def digest(values: Mapping[str, Any], but: str) -> str:
+    """Name what decides a model, params.yaml with `values` (keys written flat) in it, whatever key `but` is.
+
+    A table of experiments keeps it beside each row: rows of other params are rows of other models.
+    """
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        place = params
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = {**place.get(last, {}), **value} if isinstance(value, dict) else value
+    section, _, last = but.partition(".")
+    params.get(section, {}).pop(last, None)
+    kept = {name: section for name, section in params.items() if name not in AFTERWARDS}
+    return "0x" + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]  # no number to pandas
+
+
+def refuse_other_params(rows: pd.DataFrame, params: str, table: Path) -> None:
+    """UserError if `rows` of `table` are of other params than `digest` gave."""
+    if len(rows) and ("params" not in rows or (rows["params"] != params).any()):
+        raise UserError(f"{table}: has rows of other params; move it away, or name another with --out")
 
 
 def settings(values: Mapping[str, Any]) -> list[str]:

@@ -4,10 +4,11 @@
 
 For each `split.seed` the road is walked as an experiment of DVC with the settings of `make picsart` (but few rows of
 the benchmark), and the finished model scored on that split's test photos, as is MediaPipe, both with a threshold from
-val. A seed that the table has already is not run again. Writes results/NAME/split_seeds.csv, a row per seed and one of
-all test photos together, with paired bootstrap intervals of the difference, and beside it split_seeds_photos.csv, a row
-per seed and photo. A photo that is in two test lists counts twice, each time for another model. Needs params.yaml,
-dvc.lock and metrics/ without uncommitted changes, as benchmarks.ablation, and puts them back.
+val; small objects and holes are removed from our masks alone. A seed that the table has already is not run again, and
+a table of other params is refused. Writes results/NAME/split_seeds.csv, a row per seed and one of all test photos
+together, with paired bootstrap intervals of the difference, and beside it split_seeds_photos.csv, a row per seed and
+photo. A photo that is in two test lists counts twice, each time for another model. Needs params.yaml, dvc.lock and
+metrics/ without uncommitted changes, as benchmarks.ablation, and puts them back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.experiments import parsed, refuse_uncommitted, restore, road_parser, run_experiment, slug, source
+from benchmarks.experiments import (
+    digest,
+    parsed,
+    refuse_other_params,
+    refuse_uncommitted,
+    restore,
+    road_parser,
+    run_experiment,
+    slug,
+    source,
+)
 from benchmarks.peers import on_test
 from benchmarks.scoring import Scores, difference
 from personseg.errors import UserError, one_line_errors
@@ -67,9 +78,10 @@ def confirm(data: str, name: str, seeds: list[int], values: dict[str, Any], medi
     refuse_uncommitted()
     photos_csv = out.with_name(f"{out.stem}_photos.csv")
     photos = read_table(photos_csv) if photos_csv.is_file() else pd.DataFrame()
-    val_iou = {}
+    val_iou, params = {}, digest(values, but="split.seed")
     if len(photos):
         table = read_table(out)
+        refuse_other_params(table, params, out)
         val_iou = {int(row["split_seed"]): row["val_iou"] for _, row in table[table["split_seed"] != "all"].iterrows()}
     for seed in [seed for seed in seeds if seed not in val_iou]:
         settings = {**values, **FEW_ROWS, "data.name": name, "data.source": data, "split.seed": seed}
@@ -79,12 +91,12 @@ def confirm(data: str, name: str, seeds: list[int], values: dict[str, Any], medi
             val_iou[seed] = read_json(Path("metrics/iou.json"))["val"]["iou"]
         finally:
             restore()
-        table = summary(photos, val_iou, evaluate.bootstrap, evaluate.seed)
+        table = summary(photos, val_iou, evaluate.bootstrap, evaluate.seed).assign(params=params)
         write_table(photos_csv, photos)
         write_table(out, table)
     if not val_iou:
         raise UserError("no split seeds given")
-    return summary(photos, val_iou, evaluate.bootstrap, evaluate.seed)
+    return summary(photos, val_iou, evaluate.bootstrap, evaluate.seed).assign(params=params)
 
 
 def main() -> None:

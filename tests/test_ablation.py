@@ -1,5 +1,6 @@
 """Every variant of the ablation is a set of params that DVC takes and the road accepts."""
 
+import io
 import re
 import shutil
 import subprocess
@@ -99,6 +100,30 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
         ablation.ablate("sample", "sample", [3], ["base"], out)
     assert all((repository / path).read_text() == "a: 1\n" for path in CHANGED)
     assert not (repository / "metrics/another.json").exists()
+
+
+def test_rows_of_other_params_are_not_joined(repository, monkeypatch):
+    monkeypatch.setattr(ablation, "run_experiment", lambda name, values: None)
+    monkeypatch.setattr(ablation, "row_of_run", lambda variant, seed, name: {"variant": variant, "seed": seed})
+    out = repository / "table.csv"
+    ablation.ablate("sample", "sample", [1], ["base"], out)
+    (repository / "params.yaml").write_text("split: {seed: 2}\n")
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-qam", "y"], check=True)
+    ablation.ablate("sample", "sample", [1], ["lovasz"], out)
+    for seed in (1, 2):
+        with pytest.raises(UserError, match=r"table\.csv: has rows of other params; move it away"):
+            ablation.ablate("sample", "sample", [seed], ["base"], out)
+
+
+def test_params_that_decide_a_model_have_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("data: {source: a}\ntrain: {seed: 1, loss: {focal: 1, dice: 1}, epochs: 5}\n")
+    name = experiments.digest({}, but="train.seed")
+    assert pd.read_csv(io.StringIO(f"params\n{name}\n0x12345678\n"))["params"].tolist() == [name, "0x12345678"]
+    same = ({"train.seed": 2}, {"data.source": "b"}, {"train.epochs": 5}, {"train.loss": {"dice": 1}})
+    others = ({"train.epochs": 6}, {"train.loss": {"dice": 0}}, {"split.seed": 1})
+    assert {experiments.digest(values, but="train.seed") for values in same} == {name}
+    assert len({name, *(experiments.digest(values, but="train.seed") for values in others)}) == 1 + len(others)
 
 
 @pytest.mark.parametrize("changed", CHANGED)

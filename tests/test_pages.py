@@ -51,7 +51,10 @@ def test_a_variant_has_a_row_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write_table(tmp_path / "picsart/ablation.csv", pd.DataFrame([{**row, "seed": seed} for seed in (1, 2)]))
     monkeypatch.setattr(pages, "RESULTS", tmp_path)
     figures = "0.9500 | 0.700 | 0.9400 [0.9300, 0.9510] | 0.680 | 5.3"
-    assert pages.variants("ablation.csv").splitlines()[2:] == [f"| base | {figures} | it |", f"| base, seed 2 | {figures} |  |"]
+    assert pages.variants("ablation.csv").splitlines()[2:] == [
+        f"| base | {figures} | it |",
+        f"| base, seed 2 | {figures} |  |",
+    ]
 
 
 def test_speed_is_told_against_the_quickest_and_by_threads_and_batch(

@@ -42,6 +42,8 @@ def test_a_row_per_split_and_one_of_all_photos(walked, tmp_path):
     out = tmp_path / "results/split_seeds.csv"
     split_seeds.confirm("x.zip", "mine", [1], {"train.epochs": 3}, tmp_path, out)
     table = split_seeds.confirm("x.zip", "mine", [1, 2], {"train.epochs": 3}, tmp_path, out)
+    with pytest.raises(UserError, match=r"split_seeds\.csv: has rows of other params; move it away"):
+        split_seeds.confirm("x.zip", "mine", [3], {"train.epochs": 4}, tmp_path, out)
     assert [name for name, _ in walked] == ["mine-split-1", "mine-split-2"], "what the table has is not run again"
     assert all(values["train.epochs"] == 3 and values["data.source"] == "x.zip" for _, values in walked)
     assert list(table["split_seed"]) == ["1", "2", "all"] and list(table["test_photos"]) == [2, 2, 4]
