@@ -46,7 +46,7 @@ ELSEWHERE = {
     "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",
     "scaling.csv": "`python -m benchmarks.scaling --seconds 2 --mediapipe selfie_segmentation.tflite`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
-    "self_taught.json": "`dvc exp run` with `-S teacher.model=self` beside the params here",
+    "self_taught.json": "`make picsart` with and without a teacher, on the data and by the params that it names",
     "whole_resolution.json": "`dvc exp run` with `-S model.decoder_channels=[128,64,32,16,16]` beside the params here",
     "students.csv": "`python -m benchmarks.ablation --plan benchmarks/students.yaml`",
     "structure.csv": "`python -m benchmarks.structure`",

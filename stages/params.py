@@ -131,9 +131,11 @@ class Model(Section):
     input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
 
     @model_validator(mode="after")
-    def flips_only_its_own(self) -> Self:
+    def report_unet_is_as_it_was(self) -> Self:
         if self.flip_average and self.name == "report_unet":
             raise ValueError("flip_average is not for report_unet")
+        if self.attention and self.name == "report_unet":
+            raise ValueError("attention is not for report_unet")
         return self
 
 

@@ -143,10 +143,13 @@ def test_impossible_value_inside_a_list_or_table(tmp_path: Path, key: str, value
     assert message(changed(tmp_path, key, value)).startswith(f"{place}: ")
 
 
-def test_flips_of_the_report_network_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change", [("flip_average: false", "flip_average: true"), ("attention: null", "attention: scse")]
+)
+def test_changes_of_the_report_network_are_refused(tmp_path: Path, change: tuple[str, str]) -> None:
     path = changed(tmp_path, "model.name", "report_unet")
-    path.write_text(path.read_text().replace("flip_average: false", "flip_average: true"))
-    assert message(path).startswith("model: ")
+    path.write_text(path.read_text().replace(*change))
+    assert message(path).startswith(f"model: Value error, {change[0].partition(':')[0]} is not for report_unet")
 
 
 def test_hints_want_a_teacher_and_an_encoder_that_takes_them(tmp_path: Path) -> None:
