@@ -4,8 +4,9 @@
 
 Run it after `dvc repro`, on a machine with an NVIDIA GPU. It measures each row as stage benchmark does (each
 in a process of its own, on the test photos, timed as params.yaml says), prints a table and writes
-OUT/BACKEND.json. It fails when a row breaks down, or when its masks differ from PyTorch fp32's in more than
-`--max-differ` percent of the pixels. A row that this machine cannot run says why and is no failure.
+OUT/BACKEND.json. It fails when a row breaks down, when its masks differ from PyTorch fp32's in more than
+`--max-differ` percent of the pixels, or when no row of TensorRT runs. One row that this machine cannot run says why and
+is no failure.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def table(rows: Mapping[str, Row]) -> str:
 def check(rows: Mapping[str, Row], max_differ: float) -> None:
     """Raise UserError, naming the rows, if any broke down or has masks that differ in more than `max_differ` percent.
 
-    A row without such a figure (random weights, or unavailable) passes.
+    A row without such a figure (random weights, or unavailable) passes, but one of TensorRT's must have run.
     """
     faults = []
     for name, row in rows.items():
@@ -128,6 +129,9 @@ def check(rows: Mapping[str, Row], max_differ: float) -> None:
             faults.append(f"{name} failed ({row['reason']})")
         elif (share := row.get("mask_disagreement")) is not None and 100 * share > max_differ:
             faults.append(f"{name}'s masks differ from PyTorch fp32's in {share:.3%} of the pixels")
+    engines = [row for name, row in rows.items() if name.startswith("tensorrt")]
+    if engines and all(row["status"] == "unavailable" for row in engines):
+        faults.append("no row of TensorRT ran")
     if faults:
         raise UserError(f"{'; '.join(faults)}; allowed: {max_differ:g}% (--max-differ)")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -22,12 +23,14 @@ from personseg.files import atomic_path, read_json, read_table
 from personseg.results import backend_title
 
 RESULTS = Path("results")
+AGAIN = "time it again"  # what warnings of an unsteady row say
 
 
 def of_report(number: int) -> str:
-    """Table `number` of the recorded report."""
+    """Table `number` of the recorded report, and the warnings beneath it."""
     text = (RESULTS / "picsart/report.md").read_text(encoding="utf-8")
-    return text.split(f"Table {number}.", 1)[1].split("\n\n", 2)[1]
+    _, table, *beneath = text.split(f"Table {number}.", 1)[1].split("\n\n")
+    return "\n\n".join([table, *takewhile(lambda paragraph: AGAIN in paragraph, beneath)])
 
 
 def cleaning() -> str:
@@ -90,7 +93,10 @@ def ratios() -> str:
         for name in compared
         for row in table[table["backend"] == name].to_dict("records")
     ]
-    return markdown.table(["batch 1, all cores", "input", "p50, ms", "times the quickest"], rows, left=(0, 1))
+    head = ["batch 1, all cores", "input", "p50, ms", "times the quickest"]
+    shown = table[table["backend"].isin(compared)].to_dict("records")
+    beneath = [f"{row['title']}: {row['warning']}." for row in shown if pd.notna(row.get("warning"))]
+    return "\n\n".join([markdown.table(head, rows, left=(0, 1)), *beneath])
 
 
 def throughput() -> str:

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm import tqdm
 
-from personseg.errors import UserError
 from personseg.files import read_json
 from personseg.geometry import letterbox
 from personseg.images import read_image, read_mask
@@ -155,7 +154,8 @@ def accuracy(
     """Score `runtime` on (photo, mask) files and compare it with `reference`, photo by photo.
 
     `test_iou` is pooled over all pixels; `max_logit_diff` is over the photos' own area, padding aside;
-    `mask_disagreement` is the share of pixels in which the final masks differ.
+    `mask_disagreement` is the share of pixels in which the final masks differ. FloatingPointError if a logit is not
+    finite.
     """
     totals = np.zeros(4, np.int64)
     largest, differing = 0.0, 0
@@ -168,7 +168,7 @@ def accuracy(
             expected = reference.infer(image[None])[0]
             difference = float(np.abs(placement.inner(logits - expected)).max())
             if not np.isfinite(difference):  # max() would hide it
-                raise UserError(f"benchmark: logits are not finite on {photo}; drop this row from benchmark.backends")
+                raise FloatingPointError(f"its logits are not finite, on {photo}")
             largest = max(largest, difference)
             differing += int(np.count_nonzero(mask != to_mask(expected, placement, config)))
     tp, fp, fn, _ = (int(value) for value in totals)
@@ -243,7 +243,7 @@ def benchmark(
     """Measure the backend `name` at batch 1; return metrics/benchmark/NAME.json and the raw timings.
 
     `exported` is metrics/export.json, `pairs` the test split's (photo, mask) files. A backend this
-    machine cannot run gives a row that says why; an unknown name is a UserError.
+    machine cannot run, or whose logits are not finite, gives a row that says why; an unknown name is a UserError.
     `peak_memory_bytes` counts from just before the network is loaded to the end of the timed runs, the
     libraries' own code aside.
     """
@@ -294,7 +294,10 @@ def benchmark(
     if name != REFERENCE:
         reference = make_runtime(REFERENCE)
         reference.load(model_folder, export_folder, protocol.threads)
-    return row | accuracy(runtime, reference, pairs, config), timings
+    try:
+        return row | accuracy(runtime, reference, pairs, config), timings
+    except FloatingPointError as error:  # a precision that does not hold the values has no place in a table of times
+        return unavailable(backend, str(error), exported)
 
 
 def benchmark_project(root: Path, name: str, section: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:

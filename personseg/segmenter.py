@@ -286,7 +286,12 @@ def runtimes_here(folder: str | Path) -> Iterator[tuple[str, Runtime | str]]:
 
 
 def _has_nvidia_gpu() -> bool:
-    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()  # the latter in WSL
+    """Whether there is one and PyTorch can use it: with a driver alone its rows would run on the CPU."""
+    if not Path("/proc/driver/nvidia/version").exists() and not Path("/dev/dxg").exists():  # the latter in WSL
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def load_runtime(

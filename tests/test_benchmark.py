@@ -238,6 +238,14 @@ def test_a_runtime_that_is_not_installed_gives_a_row(exported: Exported, monkeyp
     assert row == {"status": "unavailable", "reason": "openvino cannot be imported", "precision": "f32"}
 
 
+def test_a_row_whose_logits_are_not_finite_has_no_times(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    infinite = np.full((1, 64, 64), np.inf, np.float32)
+    monkeypatch.setattr("personseg.runtimes.onnxruntime.OnnxRuntime.download", lambda self, outputs: infinite)
+    row, timings = run("onnxruntime_fp32", exported)
+    assert row["status"] == "unavailable" and row["reason"].startswith("its logits are not finite, on ")
+    assert timings.empty
+
+
 def test_unknown_backend_is_a_users_error(exported: Exported) -> None:
     with pytest.raises(UserError, match="unknown backend 'cuda'"):
         run("cuda", exported)

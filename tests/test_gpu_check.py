@@ -134,6 +134,16 @@ def test_a_row_beyond_the_limit_is_named_after_the_table(
     assert start(monkeypatch, tmp_path, measure, "--max-differ", "0.7") == 0
 
 
+def test_a_gpu_that_no_engine_runs_on_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(name: str) -> dict[str, Any]:
+        return unavailable(name) if name.startswith("tensorrt") else measured()
+
+    assert start(monkeypatch, tmp_path, measure) == 1
+    assert "error: no row of TensorRT ran" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", ["-1", "101", "much", "nan"])
 def test_a_share_that_is_no_percentage_is_refused(
     share: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -25,9 +25,10 @@ class EagerRuntime(Runtime):
     memory_format = torch.channels_last
 
     def available(self) -> str | None:
-        if self.backend.precision == "bf16" and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-            return f"{torch.cuda.get_device_name()} does not compute bf16"
-        return None
+        if self.backend.precision != "bf16" or not torch.cuda.is_available():
+            return None
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return None if native else f"{torch.cuda.get_device_name()} does not compute bf16"
 
     def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         torch.set_num_threads(max(1, threads // streams))

@@ -76,13 +76,18 @@ class TensorRtRuntime(Runtime):
     def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         if reason := self.available():
             raise Unavailable(reason)
-        turing = torch.cuda.get_device_capability() == TURING
+        turing, reasons = torch.cuda.get_device_capability() == TURING, []
         for name in BINDINGS:
             path = export_folder / f"{engine_name(name, self.backend.precision, turing)}.engine"
             binding = import_binding(name)
             if binding is not None and path.is_file():
-                return self.open_engine(binding, check_exported(path))
-        raise Unavailable(f"no engine for this GPU in {export_folder}; metrics/export.json says why")
+                try:
+                    return self.open_engine(binding, check_exported(path))
+                except Unavailable as reason:  # the other binding's may load
+                    reasons.append(str(reason))
+        raise Unavailable(
+            "; ".join(reasons) or f"no engine for this GPU in {export_folder}; metrics/export.json says why"
+        )
 
     def open_engine(self, binding: Binding, path: Path) -> None:
         """Deserialise the engine; Unavailable if it was built for other GPUs, another version or another network."""
@@ -95,8 +100,11 @@ class TensorRtRuntime(Runtime):
             major, minor = torch.cuda.get_device_capability()
             raise Unavailable(f"{path} does not load on {self.device} (compute capability {major}.{minor})")
         self.input_size, self.output_size = check_io(engine_facts(engine, binding), str(path))
+        context = engine.create_execution_context()
+        if context is None:
+            raise Unavailable(f"{path}: no execution context on {self.device}: GPU memory may be short")
         self.files = [path]
-        self.engine, self.context = engine, engine.create_execution_context()
+        self.engine, self.context = engine, context
         self.clock, self.lock = CudaClock(), threading.Lock()
         self.versions = {binding.__name__: binding.__version__, "torch": torch.__version__}
         self.settings = {"binding": binding.__name__, "tf32": False, "clock": "CUDA events"}

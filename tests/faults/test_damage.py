@@ -176,6 +176,33 @@ def test_an_engine_is_checked_before_it_is_loaded(exported: Path, monkeypatch: p
     one_line(opened[0], lambda: runtime.load(exported, exported, 1))
 
 
+def test_where_one_bindings_engine_does_not_load_the_others_is_tried(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = make_runtime("tensorrt_fp32")
+    monkeypatch.setattr(type(runtime), "available", lambda self: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
+    monkeypatch.setattr("personseg.runtimes.tensorrt.import_binding", lambda name: torch)
+    monkeypatch.setattr("personseg.runtimes.tensorrt.check_exported", lambda path: path)
+    (exported / "tensorrt_fp32.engine").write_bytes(b"of another GPU")
+    opened: list[str] = []
+
+    def open_engine(self: object, binding: object, path: Path) -> None:
+        opened.append(path.name)
+        if len(opened) == 1 or every:
+            raise Unavailable(f"{path.name} does not load")
+
+    monkeypatch.setattr(type(runtime), "open_engine", open_engine)
+    every = False
+    runtime.load(exported, exported, 1)
+    assert opened == ["tensorrt_fp32.engine", "tensorrt_rtx_fp32.engine"]
+    every = True
+    with pytest.raises(
+        Unavailable, match=r"tensorrt_fp32\.engine does not load; tensorrt_rtx_fp32\.engine does not load"
+    ):
+        runtime.load(exported, exported, 1)
+
+
 def test_a_lost_export_is_unavailable(exported: Path) -> None:
     (exported / "onnx_fp32.onnx").unlink()
     with pytest.raises(Unavailable, match=r"onnx_fp32\.onnx was not built"):
