@@ -211,3 +211,14 @@ def test_stages_the_readme_draws_are_those_of_the_road():
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     drawn = next(line for line in README.splitlines() if line.startswith("source -> "))
     assert set(drawn.replace("->", " ").split()) == set(stages) - {"env"}
+
+
+def test_the_encoder_without_weights_is_told_as_recorded():
+    row = pd.read_csv(RESULTS / "students.csv").set_index("variant").loc["resnet34 alone"]
+    assert f"a test IoU of {row['test_iou']:.3f} in 38 epochs" in " ".join(README.split())
+    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    interval = f"{row['test_iou_ci95_low']:.4f} to {row['test_iou_ci95_high']:.4f}"
+    assert (
+        f"{row['test_iou']:.4f} (95 % interval {interval}), is {100 * (0.9453 - row['test_iou']):.1f} points short"
+        in page
+    )
