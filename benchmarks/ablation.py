@@ -14,7 +14,6 @@ photos. What a variant shows is written by hand, in variants.yaml, once its row 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from benchmarks.experiments import (
     refuse_uncommitted,
     restore,
     run_experiment,
+    short_hash,
     slug,
     source,
 )
@@ -45,7 +45,7 @@ def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) 
 def split_digest(folder: Path) -> str:
     """Name which photos are train, val and test: the splits of another audit, or of another machine's, are others."""
     lists = b"".join((folder / f"{split}.csv").read_bytes() for split in ("train", "val", "test"))
-    return "0x" + hashlib.sha256(lists).hexdigest()[:8]
+    return short_hash(lists)
 
 
 def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:

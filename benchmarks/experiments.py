@@ -57,6 +57,11 @@ def restore() -> None:
     _git("clean", "--quiet", "-d", "--force", "--", *RESTORED)  # the row of a backend that others do not run
 
 
+def short_hash(data: bytes) -> str:
+    """Eight hex digits of SHA-256, in a form that pandas does not take for a number."""
+    return "0x" + hashlib.sha256(data).hexdigest()[:8]
+
+
 def digest(values: Mapping[str, Any], but: str) -> str:
     """Name what decides a model, params.yaml with `values` (keys written flat) in it, whatever key `but` is.
 
@@ -72,7 +77,7 @@ def digest(values: Mapping[str, Any], but: str) -> str:
     section, _, last = but.partition(".")
     params.get(section, {}).pop(last, None)
     kept = {name: section for name, section in params.items() if name not in AFTERWARDS}
-    return "0x" + hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]  # no number to pandas
+    return short_hash(json.dumps(kept, sort_keys=True).encode())
 
 
 def refuse_other_params(rows: pd.DataFrame, params: str, table: Path) -> None:
