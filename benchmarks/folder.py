@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.gpu_check import in_own_process
 from personseg import batch, segmenter
 from personseg.batch import Folder
+from personseg.benchmark import REFERENCE, drift
 from personseg.environment import cpu_model, usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json
@@ -39,7 +40,6 @@ from personseg.writers import Job, Writer
 
 T = TypeVar("T")
 GOALS = {"ratio": 12.0, "outside_network": 0.30}
-REFERENCE = "pytorch_fp32"
 PARTS = ("decode", "prepare", "network", "finish", "encode")
 
 
@@ -150,6 +150,7 @@ def measure(photos: Sequence[Item], subset: int, model: Path, runtime: str, thre
         parts = in_own_process(profile, some, Path(place) / "profile", model, quickest, threads)
         pixels = differing(out, alone, some)
     reference = len(some) / (sum(before) + sum(after))
+    warning = drift(sum(before) / len(before), sum(after) / len(after))
     return {
         **found,
         "one_by_one": {
@@ -158,6 +159,7 @@ def measure(photos: Sequence[Item], subset: int, model: Path, runtime: str, thre
             "images_per_s": reference,
             "before_images_per_s": len(before) / sum(before),
             "after_images_per_s": len(after) / sum(after),
+            **({"warning": warning} if warning else {}),
         },
         "ratio": found["images_per_s"] / reference,
         "same_runtime_one_by_one": {"images_per_s": len(again) / sum(again), "pixels_that_differ": pixels},
@@ -176,7 +178,8 @@ def table(found: dict[str, Any]) -> str:
         [
             f"{found['runtime']}, {found['streams']} at once: {found['photos']} photos in {found['seconds']:.1f} s,"
             f" {found['images_per_s']:.1f} a second",
-            f"{alone['runtime']}, one by one ({alone['photos']} photos): {alone['images_per_s']:.1f} a second",
+            f"{alone['runtime']}, one by one ({alone['photos']} photos): {alone['images_per_s']:.1f} a second"
+            + (f"; {alone['warning']}" if "warning" in alone else ""),
             f"{found['runtime']}, one by one: {same['images_per_s']:.1f} a second;"
             f" {same['pixels_that_differ']} pixels differ from the folder's",
             "ms a photo, one by one: " + ", ".join(f"{part} {value:.2f}" for part, value in parts["ms"].items()),

@@ -110,7 +110,7 @@ def throughput() -> str:
 
 def folders() -> str:
     """A whole folder against PyTorch one by one, and where the time of a photo goes; by runtime."""
-    rows = []
+    rows, beneath = [], []
     for name in ("folder", "folder_int8"):
         found = read_json(RESULTS / f"picsart/{name}.json")
         parts = found["profile"]["ms"]
@@ -125,8 +125,11 @@ def folders() -> str:
                 f"{found['outside_network']:.0%}".replace("%", " %"),
             ]
         )
+        if warning := found["one_by_one"].get("warning"):
+            beneath.append(f"{backend_title(REFERENCE)} beside {backend_title(found['runtime'])}: {warning}.")
     head = ["photos / s", "folder", "one by one", "PyTorch fp32 one by one", "ratio"]
-    return markdown.table([*head, *(f"{part}, ms" for part in PARTS), "outside the network"], rows)
+    table = markdown.table([*head, *(f"{part}, ms" for part in PARTS), "outside the network"], rows)
+    return "\n\n".join([table, *beneath])
 
 
 def structure() -> str:

@@ -2,17 +2,17 @@
 
     python -m benchmarks.peers --mediapipe selfie_segmentation.tflite [--out results/picsart/metrics/peers.json]
 
-Run it where `dvc repro` has run; needs `pip install ai-edge-litert==2.3.0`. Both models get a threshold chosen on the
-cleaned masks of val; ours also drops small objects and fills small holes of sizes chosen there, as it does in use.
-They are scored on the cleaned masks of test, and on the raw masks of val and test together: the masks as they came,
-but val has chosen our epoch and both thresholds. Intervals of the difference are paired: the same photos are drawn
-for both.
+Run it where `dvc repro` has run; needs `pip install ai-edge-litert==2.3.0`. Both models get a threshold, and sizes of
+small objects to drop and holes to fill, that are chosen on the cleaned masks of val. They are scored on val and test,
+on the cleaned masks and on the raw ones, as they came; val has chosen our epoch and what both are cut off by, so test
+is the one to judge by. Intervals of the difference are paired: the same photos are drawn for both.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,79 +21,99 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.scoring import Scores, difference, score
-from personseg.calibrate import choose_threshold
+from personseg.calibrate import choose_postprocess, choose_threshold
 from personseg.errors import one_line_errors
 from personseg.files import sha256_file, write_json
-from personseg.images import Mask, read_image, read_mask
+from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.mediapipe import MediaPipe
 from personseg.metrics import ThresholdCounts
-from personseg.model_config import read_config
-from personseg.postprocess import finish
+from personseg.model_config import PostprocessConfig, read_config
+from personseg.postprocess import clean_mask, finish
 from personseg.prediction import predict_pairs
 from personseg.splits import read_split
-from stages.params import load_params
+from stages.params import Calibrate, load_params
 
-Floats = NDArray[np.float32]
+Network = Callable[[RGB], NDArray[np.float32]]  # a photo's probabilities, at its own size
 CLEAN, RAW = Path("data/clean"), Path("data/jpg")
 MODEL, SPLITS = Path("models/person"), Path("data/splits")
 
 
-def _pairs_of(peer: MediaPipe, folder: Path, stems: list[str], label: str) -> Iterator[tuple[Floats, Mask]]:
+@dataclass(frozen=True)
+class Peer:
+    """Another network with the threshold and the sizes chosen for it, as a function of a photo."""
+
+    network: Network
+    threshold: float
+    postprocess: PostprocessConfig
+
+    def __call__(self, image: RGB) -> Mask:
+        return clean_mask(self.network(image) > self.threshold, **self.postprocess.model_dump())
+
+
+def _photos(folder: Path, stems: list[str], label: str) -> Iterator[tuple[RGB, Mask]]:
     for stem in tqdm(stems, desc=label, unit="img", mininterval=1.0):
-        yield peer(read_image(folder / "images" / f"{stem}.jpg")), read_mask(folder / "masks" / f"{stem}.jpg")
+        yield read_image(folder / "images" / f"{stem}.jpg"), read_mask(folder / "masks" / f"{stem}.jpg")
 
 
-def _threshold_on_val(peer: MediaPipe, val: list[str]) -> float:
+def calibrated(network: Network, val: list[str], sizes: Calibrate) -> Peer:
+    """Choose threshold and sizes on val as stage calibrate does, but sizes in px of the photo."""
     totals = ThresholdCounts()
-    for probability, truth in _pairs_of(peer, CLEAN, val, "mediapipe, threshold on val"):
-        totals.update(probability, truth)
-    return choose_threshold(totals)
+    for image, truth in _photos(CLEAN, val, "mediapipe, threshold"):
+        totals.update(network(image), truth)
+    threshold = choose_threshold(totals)
+    masks = [
+        (np.packbits(network(image) > threshold), np.packbits(truth), (truth.shape[0], truth.shape[1]))
+        for image, truth in _photos(CLEAN, val, "mediapipe, sizes")
+    ]
+    return Peer(network, threshold, choose_postprocess(masks, sizes.min_object, sizes.min_hole)[0])
 
 
-def _score_both(
-    model: Path, peer: MediaPipe, threshold: float, folder: Path, stems: list[str], label: str
-) -> tuple[Scores, Scores]:
-    """Ours and MediaPipe's on the pairs `stems` of `folder`."""
+def _score_both(model: Path, peer: Peer, folder: Path, stems: list[str], label: str) -> tuple[Scores, Scores]:
+    """Ours and the peer's on the pairs `stems` of `folder`."""
     config = read_config(model)
     ours = (
         (finish(small, placement, config), truth)
         for _, small, placement, truth in predict_pairs(model, folder, stems, f"ours, {label}")
     )
-    theirs = (
-        (probability > threshold, truth) for probability, truth in _pairs_of(peer, folder, stems, f"mediapipe, {label}")
-    )
+    theirs = ((peer(image), truth) for image, truth in _photos(folder, stems, f"mediapipe, {label}"))
     return score(ours), score(theirs)
 
 
-def on_test(peer: MediaPipe, model: Path = MODEL, splits: Path = SPLITS) -> tuple[list[str], Scores, Scores]:
+def on_test(
+    network: Network, sizes: Calibrate, model: Path = MODEL, splits: Path = SPLITS
+) -> tuple[list[str], Scores, Scores]:
     """The test photos' stems, and both models' scores on their cleaned masks."""
     stems = read_split(splits)
-    threshold = _threshold_on_val(peer, stems["val"])
-    return stems["test"], *_score_both(model, peer, threshold, CLEAN, stems["test"], "test")
+    peer = calibrated(network, stems["val"], sizes)
+    return stems["test"], *_score_both(model, peer, CLEAN, stems["test"], "test")
 
 
-def compare(model: Path, mediapipe: Path, splits: Path, resamples: int, seed: int) -> dict[str, Any]:
-    """Score both models; the content of peers.json."""
-    stems, config, peer = read_split(splits), read_config(model), MediaPipe(mediapipe)
-    threshold = _threshold_on_val(peer, stems["val"])
-    sets = {"test": (CLEAN, stems["test"]), "raw_val_test": (RAW, stems["val"] + stems["test"])}
-    both = {name: _score_both(model, peer, threshold, *where, name) for name, where in sets.items()}
-    scores = {
-        "ours": {name: ours for name, (ours, _) in both.items()},
-        "mediapipe": {name: theirs for name, (_, theirs) in both.items()},
+def compare(model: Path, network: Network, splits: Path, sizes: Calibrate, resamples: int, seed: int) -> dict[str, Any]:
+    """Score both models; the content of peers.json but for the peer's sha256."""
+    stems, config = read_split(splits), read_config(model)
+    peer = calibrated(network, stems["val"], sizes)
+    both = {
+        name: _score_both(model, peer, folder, stems[split], name.replace("_", " "))
+        for name, folder, split in (
+            ("test", CLEAN, "test"),
+            ("val", CLEAN, "val"),
+            ("raw_test", RAW, "test"),
+            ("raw_val", RAW, "val"),
+        )
     }
+    ours, theirs = (Scores.joined([both[name][i] for name in ("raw_val", "raw_test")]) for i in (0, 1))
+    both["raw_val_test"] = ours, theirs
+    chosen = {"ours": (config.threshold, config.postprocess), "mediapipe": (peer.threshold, peer.postprocess)}
     result: dict[str, Any] = {
         name: {
-            "threshold": {"ours": config.threshold, "mediapipe": threshold}[name],
-            **{f"{where}_{key}": value for where, its in of_sets.items() for key, value in its.summary().items()},
+            "threshold": threshold,
+            **postprocess.model_dump(),
+            **{f"{where}_{key}": value for where, its in both.items() for key, value in its[i].summary().items()},
         }
-        for name, of_sets in scores.items()
+        for i, (name, (threshold, postprocess)) in enumerate(chosen.items())
     }
-    result["difference"] = {
-        name: difference(scores["ours"][name], scores["mediapipe"][name], resamples, seed) for name in sets
-    }
-    result["images"] = {name: len(members) for name, (_, members) in sets.items()}
-    result["mediapipe"]["sha256"] = sha256_file(mediapipe)
+    result["difference"] = {name: difference(*its, resamples, seed) for name, its in both.items()}
+    result["images"] = {name: len(its[0].counts) for name, its in both.items()}
     return result
 
 
@@ -105,8 +125,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/picsart/metrics/peers.json"))
     arguments = parser.parse_args()
     with one_line_errors():
-        section = load_params().evaluate
-        result = compare(arguments.model, arguments.mediapipe, arguments.splits, section.bootstrap, section.seed)
+        params, network = load_params(), MediaPipe(arguments.mediapipe)
+        evaluate = params.evaluate
+        result = compare(
+            arguments.model, network, arguments.splits, params.calibrate, evaluate.bootstrap, evaluate.seed
+        )
+        result["mediapipe"]["sha256"] = sha256_file(arguments.mediapipe)
         write_json(arguments.out, result)
     for name in ("ours", "mediapipe"):
         print(name, {key: round(value, 4) for key, value in result[name].items() if isinstance(value, float)})

@@ -3,8 +3,8 @@
     make confirm DATA=picsart_hack_online_data.zip MEDIAPIPE=selfie_segmentation.tflite
 
 For each `split.seed` the road is walked as an experiment of DVC with the settings of `make picsart` (but few rows of
-the benchmark), and the finished model scored on that split's test photos, as is MediaPipe, both with a threshold from
-val; small objects and holes are removed from our masks alone. A seed that the table has already is not run again, and
+the benchmark), and the finished model scored on that split's test photos, as is MediaPipe, both with a threshold and
+sizes of small objects and holes from val. A seed that the table has already is not run again, and
 a table of other params is refused. Writes results/NAME/split_seeds.csv, a row per seed and one of all test photos
 together, with paired bootstrap intervals of the difference, and beside it split_seeds_photos.csv, a row per seed and
 photo. A photo that is in two test lists counts twice, each time for another model. Needs params.yaml, dvc.lock and
@@ -74,7 +74,8 @@ def summary(photos: pd.DataFrame, val_iou: dict[int, float], resamples: int, see
 
 def confirm(data: str, name: str, seeds: list[int], values: dict[str, Any], mediapipe: Path, out: Path) -> pd.DataFrame:
     """Run the seeds that the table at `out` lacks; the table."""
-    peer, evaluate = MediaPipe(mediapipe), load_params().evaluate
+    network, project = MediaPipe(mediapipe), load_params()
+    evaluate = project.evaluate
     refuse_uncommitted()
     photos_csv = out.with_name(f"{out.stem}_photos.csv")
     photos = read_table(photos_csv) if photos_csv.is_file() else pd.DataFrame()
@@ -87,7 +88,7 @@ def confirm(data: str, name: str, seeds: list[int], values: dict[str, Any], medi
         settings = {**values, **FEW_ROWS, "data.name": name, "data.source": data, "split.seed": seed}
         try:
             run_experiment(slug(name, "split", seed), settings)
-            photos = pd.concat([photos, rows_of(seed, *on_test(peer))], ignore_index=True)
+            photos = pd.concat([photos, rows_of(seed, *on_test(network, project.calibrate))], ignore_index=True)
             val_iou[seed] = read_json(Path("metrics/iou.json"))["val"]["iou"]
         finally:
             restore()

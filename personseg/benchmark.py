@@ -11,7 +11,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ REFERENCE = "pytorch_fp32"  # what every backend's accuracy is compared with
 UNTRAINED = "report_pytorch_fp32"
 MIN_RUNS = 20  # however slow a backend is
 UNSTEADY = 1.5  # p95 / p50 above which a row carries a warning
-COLUMNS = ["run", "seconds", "compute_seconds"]
+DRIFT = 1.2  # and so does one whose median of the same runs is so many times another a little later
+TURNS, TURN_RUNS = 5, 6  # of a backend and the reference, in turns
+COLUMNS = ["run", "seconds", "compute_seconds", "end_to_end_seconds"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def repeat(step: Callable[[], Any], protocol: Protocol, clock: Clock) -> list[An
 def time_runs(
     runtime: Runtime, images: NDArray[np.uint8], protocol: Protocol, clock: Clock = time.perf_counter
 ) -> pd.DataFrame:
-    """Time `runtime` on one batch, uint8 [N, H, W, 3]; return a row per run (`COLUMNS`, in seconds).
+    """Time `runtime` on one batch, uint8 [N, H, W, 3]; return a row per run (the first three of `COLUMNS`).
 
     `seconds` runs from photos in host memory to logits in host memory; `compute_seconds` leaves the two
     transfers out, and on a GPU is by CUDA events. Both end only when the device is done. From here on this process
@@ -99,7 +101,7 @@ def time_runs(
         return seconds, computed - uploaded if device_seconds is None else device_seconds
 
     rows = repeat(step, protocol, clock)
-    return pd.DataFrame([(number, *row) for number, row in enumerate(rows, 1)], columns=COLUMNS)
+    return pd.DataFrame([(number, *row) for number, row in enumerate(rows, 1)], columns=COLUMNS[:3])
 
 
 def summarise(seconds: Sequence[float] | NDArray[np.float64], batch: int = 1) -> dict[str, Any]:
@@ -208,6 +210,40 @@ class MemoryMeter:
         return found
 
 
+def in_turns(
+    runtime: Runtime,
+    reference: Runtime,
+    images: Callable[[Runtime], NDArray[np.uint8]],
+    protocol: Protocol,
+    clock: Clock = time.perf_counter,
+) -> dict[str, float]:
+    """Time a few runs of `runtime` and of `reference` in turns; return both medians and their ratio.
+
+    `images` gives the batch that a runtime takes. What slows the machine for a while slows both alike, so `speedup`,
+    how many times as fast as the reference, holds where rows timed minutes apart can not be divided.
+    """
+    both: dict[str, tuple[Runtime, list[float]]] = {"turns_p50_s": (runtime, []), "reference_p50_s": (reference, [])}
+    for turn in range(TURNS):
+        for timed, seconds in both.values():
+            now = replace(protocol, runs=TURN_RUNS)
+            if turn:  # warm since the first turn, but for what the other pushed out of the caches
+                now = replace(now, warmup_runs=2, warmup_s=0.0)
+            seconds += time_runs(timed, images(timed), now, clock)["seconds"].tolist()
+    found = {name: float(np.median(seconds)) for name, (_, seconds) in both.items()}
+    return {**found, "speedup": found["reference_p50_s"] / found["turns_p50_s"]}
+
+
+def drift(first_s: float, again_s: float) -> str | None:
+    """Say so if two times of the same runs are further apart than chance: the machine was not the same."""
+    if max(first_s, again_s) <= DRIFT * min(first_s, again_s):
+        return None
+    return f"{1e3 * first_s:.3g} ms at first, then {1e3 * again_s:.3g}: time it again on a quiet machine"
+
+
+def is_tensorrt(backend: Backend) -> bool:
+    return (backend.artifact or "").startswith("tensorrt")
+
+
 def engine_facts(backend: Backend, exported: Mapping[str, Any]) -> dict[str, Any]:
     """Collect size, build time and targets of the engines built for a TensorRT backend, from metrics/export.json.
 
@@ -227,7 +263,7 @@ def engine_facts(backend: Backend, exported: Mapping[str, Any]) -> dict[str, Any
 def unavailable(backend: Backend, reason: str, exported: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame]:
     """The row of a backend that could not be measured, and an empty table of timings."""
     row: dict[str, Any] = {"status": "unavailable", "reason": reason, "precision": backend.precision}
-    if (backend.artifact or "").startswith("tensorrt"):
+    if is_tensorrt(backend):
         row["engine"] = engine_facts(backend, exported)
     return row, pd.DataFrame(columns=COLUMNS)
 
@@ -265,8 +301,11 @@ def benchmark(
         return unavailable(backend, str(error), exported)
     load_s = time.perf_counter() - start
     photos = [photo for photo, _ in pairs]
-    image, _ = letterbox(read_image(photos[0]), runtime.input_size)
-    timings = time_runs(runtime, image[None], protocol)
+
+    def images(of: Runtime) -> NDArray[np.uint8]:
+        return letterbox(read_image(photos[0]), of.input_size)[0][None]
+
+    timings = time_runs(runtime, images(runtime), protocol)
     files = time_files(runtime, photos, config, protocol)
     memory = meter.read()
     compute = float(timings["compute_seconds"].median())
@@ -278,7 +317,7 @@ def benchmark(
         "end_to_end_p50_s": float(np.median(files)),
         "end_to_end_runs": len(files),
         "load_s": load_s,
-        "input_shape": list(image[None].shape),
+        "input_shape": list(images(runtime).shape),
         "precision": backend.precision,
         "device": runtime.device,
         "threads": protocol.threads,
@@ -287,13 +326,21 @@ def benchmark(
         **memory,
         "artifact_bytes": sum(path.stat().st_size for path in runtime.files) or None,
     }
-    if name == UNTRAINED:
-        nothing = dict.fromkeys(("test_iou", "max_logit_diff", "mask_disagreement"))
-        return row | nothing | {"note": "random weights: its speed alone is meant"}, timings
+    if is_tensorrt(backend):
+        row["engine"] = engine_facts(backend, exported)
+    timings = timings.join(pd.DataFrame({COLUMNS[3]: files}), how="outer")
+    timings["run"] = range(1, len(timings) + 1)
     reference = runtime
+    row["speedup"] = 1.0
     if name != REFERENCE:
         reference = make_runtime(REFERENCE)
         reference.load(model_folder, export_folder, protocol.threads)
+        row |= in_turns(runtime, reference, images, protocol)
+        warnings = [row.get("warning"), drift(row["p50_s"], row["turns_p50_s"])]
+        row |= {"warning": "; ".join(filter(None, warnings))} if any(warnings) else {}
+    if name == UNTRAINED:
+        nothing = dict.fromkeys(("test_iou", "max_logit_diff", "mask_disagreement"))
+        return row | nothing | {"note": "random weights: its speed alone is meant"}, timings
     try:
         return row | accuracy(runtime, reference, pairs, config), timings
     except FloatingPointError as error:  # a precision that does not hold the values has no place in a table of times

@@ -87,7 +87,6 @@ def _timing_row(backend: str, row: Mapping[str, Any], fastest: str | None) -> di
     if row["status"] != "measured":
         engines = dict.fromkeys(engine(label, facts) for label, facts in row.get("engine", {}).items())
         return {"title": title, "reason": row.get("reason", "no reason given"), "engines": list(engines)}
-    warnings = row.get("warnings", row.get("warning")) or []
     return {
         "title": title,
         "reason": None,
@@ -97,10 +96,11 @@ def _timing_row(backend: str, row: Mapping[str, Any], fastest: str | None) -> di
             *(milliseconds(row.get(f"{name}_s")) for name in ("mean", "std", "p50", "p95", "p99")),
             significant(row.get("images_per_s")),
             milliseconds(row.get("end_to_end_p50_s")),
+            significant(row.get("speedup"), 2),
         ],
         "differences": [significant(row.get("max_logit_diff"), 2), percent(row.get("mask_disagreement"), 3)],
         "device": row.get("device", MISSING),
-        "warnings": [warnings] if isinstance(warnings, str) else list(warnings),
+        "warning": row.get("warning"),
     }
 
 
@@ -120,7 +120,7 @@ def _timing(found: Results) -> dict[str, Any]:
         summary["device"] = best.get("device", MISSING)
         theirs = found.measured.get(results.REPORT_BACKEND)
         if theirs is not None:
-            summary["speedup"] = significant(theirs["p50_s"] / best["p50_s"], 2)
+            summary["speedup"] = significant(best["speedup"] / theirs["speedup"], 2)
             summary["report_ms"] = milliseconds(theirs["p50_s"])
     return {
         "original": original,

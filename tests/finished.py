@@ -133,6 +133,7 @@ def write_finished(root: Path) -> Path:
             **{f"{name}_s": median * factor for name, factor in factors.items()},
             "images_per_s": 1 / median,
             "end_to_end_p50_s": median + 0.002,
+            "speedup": MEDIANS["pytorch_fp32"] / median,
             "test_iou": 0.9573,
             "max_logit_diff": 0.0123,
             "mask_disagreement": 0.00021,

@@ -23,7 +23,9 @@ from personseg.benchmark import (
     accuracy,
     benchmark,
     benchmark_project,
+    drift,
     engine_facts,
+    in_turns,
     segment_file,
     summarise,
     time_files,
@@ -121,6 +123,24 @@ def test_a_slow_backend_stops_early_but_not_before_20_runs(max_seconds: float, r
     assert len(time_runs(runtime, IMAGES, Protocol(200, 10, 0.2, max_seconds, 1), clock)) == runs
 
 
+def test_a_slow_while_does_not_change_how_many_times_as_fast_a_backend_is() -> None:
+    """The machine takes twice as long from the third turn on."""
+    clock = Clock()
+    runs = [(10 + 6, 1), (2 + 6, 1), *[(2 + 6, 2)] * 3]  # warm-up and timed runs of a turn, how slow the machine is
+    quick, slow = ([step * factor for count, factor in runs for _ in range(count)] for step in (0.010, 0.040))
+    runtime, reference = FakeRuntime(clock, iter(quick)), FakeRuntime(clock, iter(slow))
+    found = in_turns(runtime, reference, lambda _: IMAGES, Protocol(200, 10, 0, 60, 1), clock)
+    assert runtime.runs == reference.runs == sum(count for count, _ in runs)
+    assert found["turns_p50_s"] == pytest.approx(0.023) and found["reference_p50_s"] == pytest.approx(0.083)
+    assert found["speedup"] == pytest.approx(83 / 23)
+
+
+def test_a_median_far_from_an_earlier_one_is_told() -> None:
+    assert drift(0.010, 0.0119) is drift(0.0119, 0.010) is None
+    assert drift(0.010, 0.0121) == "10 ms at first, then 12.1: time it again on a quiet machine"
+    assert drift(0.0121, 0.010) == "12.1 ms at first, then 10: time it again on a quiet machine"
+
+
 def test_summary_of_known_timings() -> None:
     summary = summarise(np.arange(1, 102) / 1000, batch=2)
     assert summary["runs"] == 101
@@ -178,7 +198,9 @@ def test_measured_row_says_all_it_must(exported: Exported) -> None:
     assert 0 < row["compute_p50_s"] <= row["p50_s"] <= row["p95_s"] <= row["p99_s"] <= timings["seconds"].max()
     assert row["mean_s"] == pytest.approx(timings["seconds"].mean())
     assert row["images_per_s"] == pytest.approx(1 / row["mean_s"])
-    assert row["end_to_end_p50_s"] > 0 and row["load_s"] > 0
+    assert row["end_to_end_p50_s"] == pytest.approx(timings["end_to_end_seconds"].median()) and row["load_s"] > 0
+    assert row["speedup"] == pytest.approx(row["reference_p50_s"] / row["turns_p50_s"]) and row["turns_p50_s"] > 0
+    assert timings["run"].tolist() == list(range(1, 21)) and timings.notna().all(axis=None)
     assert row["input_shape"] == [1, 64, 64, 3]
     assert row["precision"] == "fp32" and row["threads"] == 1 and row["device"] and row["versions"]["onnxruntime"]
     assert row["artifact_bytes"] == (exported.folder / "onnx_fp32.onnx").stat().st_size
@@ -190,7 +212,7 @@ def test_measured_row_says_all_it_must(exported: Exported) -> None:
 
 def test_pytorch_and_its_exports_score_the_same_iou(exported: Exported) -> None:
     row, _ = run("pytorch_fp32", exported)
-    assert row["max_logit_diff"] == row["mask_disagreement"] == 0
+    assert row["max_logit_diff"] == row["mask_disagreement"] == 0 and row["speedup"] == 1
     config, runtime = read_config(exported.model), make_runtime("openvino_f32")
     runtime.load(exported.model, exported.folder, threads=1)
     figures = accuracy(runtime, runtime, exported.pairs, config)

@@ -30,7 +30,7 @@ def walked(tmp_path, monkeypatch):
 
     found = {1: (["a", "b"], scores([90, 80]), scores([80, 80])), 2: (["b", "c"], scores([70, 90]), scores([60, 70]))}
     monkeypatch.setattr(split_seeds, "run_experiment", run)
-    monkeypatch.setattr(split_seeds, "on_test", lambda peer: found[done[-1][1]["split.seed"]])
+    monkeypatch.setattr(split_seeds, "on_test", lambda network, sizes: found[done[-1][1]["split.seed"]])
     monkeypatch.setattr(split_seeds, "MediaPipe", lambda path: None)
     monkeypatch.setattr(split_seeds, "refuse_uncommitted", lambda: None)
     monkeypatch.setattr(split_seeds, "restore", lambda: None)
