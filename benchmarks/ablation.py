@@ -2,18 +2,22 @@
 
     python -m benchmarks.ablation --data picsart_hack_online_data.zip --name picsart [--seeds 1 2] [--only NAME ...]
     python -m benchmarks.ablation --plan benchmarks/report_recipe.yaml --data ... --name picsart
+    python -m benchmarks.ablation --times
 
 Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already
 is not run again, and refused if its params were others; a killed run goes on where its training was. Needs
 params.yaml, dvc.lock and metrics/ without uncommitted changes, and puts them back after each run; data/ and models/
 stay the last run's until `dvc checkout`. Minutes are those of the train stage's last run here. Test is scored once
 per variant, after the choice of epoch, threshold and post-processing on val; rows of the same `split` are of the same
-photos. What a variant shows is written by hand, in variants.yaml, once its row is there.
+photos. What a variant shows is written by hand, in variants.yaml, once its row is there. Milliseconds come
+last and of all variants at once: --times times the networks of the table's variants in turns, in int8 and untrained, as
+benchmarks.structure does, on an otherwise idle machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,8 @@ from benchmarks.experiments import (
 )
 from personseg.errors import UserError, one_line_errors
 from personseg.files import read_json, read_table, write_table
+from personseg.report import VARIANT_MS
+from stages.params import load_params
 
 VARIANTS = Path(__file__).with_name("variants.yaml")
 
@@ -52,7 +58,6 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
     """The table's row, from the metrics the run left."""
     scores, training = read_json(Path("metrics/iou.json")), read_json(Path("metrics/train.json"))
     cost = read_json(Path("logs/costs/train.json"))
-    timing = read_json(Path("metrics/benchmark/openvino_f32.json"))
     test, val = scores["test"], scores["val"]
     return {
         "variant": variant,
@@ -68,7 +73,6 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
         "val_boundary_iou": val["boundary_iou"],
         "training_minutes": cost["seconds"] / 60,
         "parameters": training["parameters"],
-        "openvino_f32_p50_ms": 1000 * timing["p50_s"] if "p50_s" in timing else None,
     }
 
 
@@ -106,9 +110,32 @@ def ablate(
     return table
 
 
+def model_section(default: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Section model of params.yaml, `default`, as a run with `values` (keys written flat) has it."""
+    return {**default, **{key[6:]: value for key, value in values.items() if key.startswith("model.")}}
+
+
+def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
+    """Time the networks of the variants of the table at `out`, each kind once, in turns; the table with them."""
+    from benchmarks.structure import side_by_side  # PyTorch takes seconds
+
+    plan, params, table = yaml.safe_load(plan_file.read_text(encoding="utf-8")), load_params(), read_table(out)
+    default = params.model.model_dump()
+    sections = {
+        name: model_section(default, {**plan["shared"], **plan["variants"][name]}) for name in table["variant"].unique()
+    }
+    kinds = {name: json.dumps({**section, "weights": None}) for name, section in sections.items()}
+    found = side_by_side({kinds[name]: section for name, section in sections.items()}, params.benchmark)
+    table[VARIANT_MS] = [1e3 * found[kinds[name]]["p50_s"] for name in table["variant"]]
+    write_table(out, table)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", required=True, help="as data.source in params.yaml")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--data", help="as data.source in params.yaml")
+    what.add_argument("--times", action="store_true", help="run nothing, time the networks of the table's variants")
     parser.add_argument("--name", default="picsart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--plan", type=Path, default=VARIANTS, help="default: benchmarks/variants.yaml")
@@ -116,11 +143,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/picsart/ablation.csv"))
     arguments = parser.parse_args()
     with one_line_errors():
-        table = ablate(
-            source(arguments.data), arguments.name, arguments.seeds, arguments.only, arguments.out, arguments.plan
-        )
-    columns = ["variant", "seed", "test_iou", "test_boundary_iou", "val_iou", "training_minutes", "openvino_f32_p50_ms"]
-    print(table[columns].to_string(index=False))
+        if arguments.times:
+            table = add_times(arguments.out, arguments.plan)
+        else:
+            data = source(arguments.data)
+            table = ablate(data, arguments.name, arguments.seeds, arguments.only, arguments.out, arguments.plan)
+    columns = ["variant", "seed", "test_iou", "test_boundary_iou", "val_iou", "training_minutes", VARIANT_MS]
+    print(table.reindex(columns=columns).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from benchmarks.folder import PARTS
 from personseg.benchmark import REFERENCE, UNTRAINED
 from personseg.errors import UserError, one_line_errors
 from personseg.files import atomic_path, read_json, read_table
+from personseg.report import VARIANT_MS
 from personseg.results import backend_title
 
 RESULTS = Path("results")
@@ -59,12 +60,14 @@ def variants(name: str) -> str:
             f"{row['test_iou']:.4f} [{row['test_iou_ci95_low']:.4f}, {row['test_iou_ci95_high']:.4f}]",
             f"{row['test_boundary_iou']:.3f}",
             f"{row['training_minutes']:.1f}" if pd.notna(row["training_minutes"]) else "",
+            f"{row['parameters'] / 1e6:.1f}",
+            f"{row[VARIANT_MS]:.1f}" if pd.notna(row.get(VARIANT_MS)) else "",
             row["shows"] if row["seed"] == 1 else "",
         ]
         for row in table.to_dict("records")
     ]
-    head = ["variant", "val IoU", "boundary", "test IoU [95 %]", "boundary", "minutes", "what it shows"]
-    return markdown.table(head, rows, left=(0, 3, 6))
+    head = ["variant", "val IoU", "boundary", "test IoU [95 %]", "boundary", "minutes", "M", "ms", "what it shows"]
+    return markdown.table(head, rows, left=(0, 3, 8))
 
 
 def _scaling() -> pd.DataFrame:

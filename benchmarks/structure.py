@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from personseg.runtimes import Backend
 from personseg.runtimes.openvino import OpenVinoRuntime, ov
 from personseg.splits import read_split
 from personseg.weights import PACKAGED
-from stages.params import load_params
+from stages.params import Benchmark, load_params
 
 IMAGES, MASKS = Path("data/clean/images"), Path("data/clean/masks")
 ROUNDS, RUNS = 5, 40
@@ -55,7 +55,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def quantised(model: dict[str, Any], stems: list[str], place: Path, threads: int) -> OpenVinoRuntime:
+def quantised(model: Mapping[str, Any], stems: list[str], place: Path, threads: int) -> OpenVinoRuntime:
     """The untrained network of section `model`, quantised on the photos `stems` and ready to run."""
     size = (model["input_size"][0], model["input_size"][1])
     architecture = {key: value for key, value in model.items() if key not in ("weights", "input_size")}
@@ -71,27 +71,32 @@ def quantised(model: dict[str, Any], stems: list[str], place: Path, threads: int
     return runtime
 
 
-def compare(names: Sequence[str]) -> pd.DataFrame:
-    """A row for the default and each of `names`, keys of CHANGES: p50 and p95 in seconds, p50 against the default's."""
-    if unknown := sorted(set(names) - set(CHANGES)):
-        raise UserError(f"no network {unknown[0]!r}; choose from {', '.join(CHANGES)}")
-    names = list(dict.fromkeys([DEFAULT, *names]))
-    params = load_params()
-    section, train = params.benchmark, read_split(Path("data/splits"))["train"]
-    stems = evenly_spaced(train, CALIBRATED_ON)
+def side_by_side(models: Mapping[str, Mapping[str, Any]], section: Benchmark) -> dict[str, dict[str, Any]]:
+    """Time the networks of sections `model` in turns; by name, what `summarise` says of each."""
+    stems = evenly_spaced(read_split(Path("data/splits"))["train"], CALIBRATED_ON)
     protocol = Protocol(RUNS, section.warmup_runs, section.warmup_s, section.max_seconds, section.threads)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     with tempfile.TemporaryDirectory() as place:
         runtimes: dict[str, OpenVinoRuntime] = {}
-        for name in tqdm(names, desc="quantising"):
+        for name, model in tqdm(models.items(), desc="quantising"):
             folder = Path(place, str(len(runtimes)))
             folder.mkdir()
-            runtimes[name] = quantised({**params.model.model_dump(), **CHANGES[name]}, stems, folder, section.threads)
+            runtimes[name] = quantised(model, stems, folder, section.threads)
         for turn in tqdm(range(ROUNDS), desc="timing"):
             for name, runtime in runtimes.items():
                 image = letterbox(read_image(IMAGES / f"{stems[turn]}.jpg"), runtime.input_size)[0]
                 seconds[name] += time_runs(runtime, np.stack([image]), protocol)["seconds"].tolist()
-    found = {name: summarise(values, 1) for name, values in seconds.items()}
+    return {name: summarise(values) for name, values in seconds.items()}
+
+
+def compare(names: Sequence[str]) -> pd.DataFrame:
+    """A row for the default and each of `names`, keys of CHANGES: p50 and p95 in seconds, p50 against the default's."""
+    if unknown := sorted(set(names) - set(CHANGES)):
+        raise UserError(f"no network {unknown[0]!r}; choose from {', '.join(CHANGES)}")
+    params = load_params()
+    default = params.model.model_dump()
+    models = {name: {**default, **CHANGES[name]} for name in dict.fromkeys([DEFAULT, *names])}
+    found = side_by_side(models, params.benchmark)
     first = found[DEFAULT]["p50_s"]
     rows = [
         {"network": name, "p50_s": row["p50_s"], "p95_s": row["p95_s"], "of_the_default": row["p50_s"] / first}

@@ -102,6 +102,24 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
     assert not (repository / "metrics/another.json").exists()
 
 
+def test_networks_of_a_kind_are_timed_once_for_all_their_variants(tmp_path, monkeypatch):
+    asked = {}
+
+    def side_by_side(models, section):
+        asked.update(models)
+        return {name: {"p50_s": model["input_size"][0] / 1e5} for name, model in models.items()}
+
+    monkeypatch.setattr("benchmarks.structure.side_by_side", side_by_side)
+    out = tmp_path / "table.csv"
+    names = ["base", "lovasz", "larger photos", "base"]
+    pd.DataFrame({"variant": names, "seed": [1, 1, 1, 2]}).to_csv(out, index=False)
+    table = ablation.add_times(out)
+    assert [model["input_size"] for model in asked.values()] == [[256, 192], [320, 256]]
+    assert all(model["encoder"] == PLAN["shared"]["model.encoder"] for model in asked.values())
+    assert table["openvino_int8_p50_ms"].tolist() == pytest.approx([2.56, 2.56, 3.2, 2.56])
+    pd.testing.assert_frame_equal(pd.read_csv(out), table)
+
+
 def test_rows_of_other_params_are_not_joined(repository, monkeypatch):
     monkeypatch.setattr(ablation, "run_experiment", lambda name, values: None)
     monkeypatch.setattr(ablation, "row_of_run", lambda variant, seed, name: {"variant": variant, "seed": seed})

@@ -48,9 +48,10 @@ def test_cleaning_is_the_mean_over_seeds_and_how_far_it_is_from_the_default(
 def test_a_variant_has_a_row_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"variant": "base", "val_iou": 0.95, "val_boundary_iou": 0.7, "test_iou": 0.94, "test_iou_ci95_low": 0.93}
     row |= {"test_iou_ci95_high": 0.951, "test_boundary_iou": 0.68, "training_minutes": 5.26, "shows": "it"}
+    row |= {"parameters": 3.54e6, "openvino_int8_p50_ms": 4.44}
     write_table(tmp_path / "picsart/ablation.csv", pd.DataFrame([{**row, "seed": seed} for seed in (1, 2)]))
     monkeypatch.setattr(pages, "RESULTS", tmp_path)
-    figures = "0.9500 | 0.700 | 0.9400 [0.9300, 0.9510] | 0.680 | 5.3"
+    figures = "0.9500 | 0.700 | 0.9400 [0.9300, 0.9510] | 0.680 | 5.3 | 3.5 | 4.4"
     assert pages.variants("ablation.csv").splitlines()[2:] == [
         f"| base | {figures} | it |",
         f"| base, seed 2 | {figures} |  |",

@@ -94,7 +94,7 @@ def test_variants_tried_stand_in_both_reports_best_on_val_first(project: Path, t
     measured = dict.fromkeys(("test_iou_ci95_low", "test_iou_ci95_high", "test_iou_imagewise"), 0.9)
     measured |= {"test_boundary_iou": 0.7, "training_minutes": 5.25, "parameters": 3_500_000}
     rows = [
-        {"variant": "base", "seed": 1, "val_iou": 0.95, "test_iou": 0.96, "openvino_f32_p50_ms": 4.5, **measured},
+        {"variant": "base", "seed": 1, "val_iou": 0.95, "test_iou": 0.96, "openvino_int8_p50_ms": 4.5, **measured},
         {"variant": "a | b", "seed": 1, "val_iou": 0.97, "test_iou": 0.94, "shows": "<more>", **measured},
         {"variant": "a | b", "seed": 2, "val_iou": 0.96, "test_iou": 0.93, **measured},
     ]
@@ -149,7 +149,7 @@ def test_runtimes_on_the_front_stand_in_both_reports(project: Path, tmp_path: Pa
 
 def test_variants_are_means_over_seeds_where_they_were_timed() -> None:
     table = pd.DataFrame({"variant": ["b", "a", "b", "c"], "val_iou": [0.9, 0.95, 0.92, 0.99]})
-    table["openvino_f32_p50_ms"] = [4.0, 6.0, 5.0, None]
+    table["openvino_int8_p50_ms"] = [4.0, 6.0, 5.0, None]
     assert variant_points(table) == [("b", 4.5, pytest.approx(0.91)), ("a", 6.0, 0.95)]
     assert variant_points(None) == []
 
