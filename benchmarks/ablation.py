@@ -120,10 +120,11 @@ def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
     from benchmarks.structure import side_by_side  # PyTorch takes seconds
 
     plan, params, table = yaml.safe_load(plan_file.read_text(encoding="utf-8")), load_params(), read_table(out)
-    default = params.model.model_dump()
-    sections = {
-        name: model_section(default, {**plan["shared"], **plan["variants"][name]}) for name in table["variant"].unique()
-    }
+    default, sections = params.model.model_dump(), {}
+    for name, rows in table.groupby("variant", sort=False):
+        values = overrides(plan["variants"][name], plan["shared"], 1)
+        refuse_other_params(rows, digest(values, but="train.seed"), out)
+        sections[name] = model_section(default, values)
     kinds = {name: json.dumps({**section, "weights": None}) for name, section in sections.items()}
     found = side_by_side({kinds[name]: section for name, section in sections.items()}, params.benchmark)
     table[VARIANT_MS] = [1e3 * found[kinds[name]]["p50_s"] for name in table["variant"]]

@@ -112,7 +112,12 @@ def test_networks_of_a_kind_are_timed_once_for_all_their_variants(tmp_path, monk
     monkeypatch.setattr("benchmarks.structure.side_by_side", side_by_side)
     out = tmp_path / "table.csv"
     names = ["base", "lovasz", "larger photos", "base"]
-    pd.DataFrame({"variant": names, "seed": [1, 1, 1, 2]}).to_csv(out, index=False)
+    rows = pd.DataFrame({"variant": names, "seed": [1, 1, 1, 2]})
+    rows.to_csv(out, index=False)
+    with pytest.raises(UserError, match=r"table\.csv: has rows of other params"):
+        ablation.add_times(out)
+    values = [ablation.overrides(PLAN["variants"][name], PLAN["shared"], 1) for name in names]
+    rows.assign(params=[experiments.digest(each, but="train.seed") for each in values]).to_csv(out, index=False)
     table = ablation.add_times(out)
     assert [model["input_size"] for model in asked.values()] == [[256, 192], [320, 256]]
     assert all(model["encoder"] == PLAN["shared"]["model.encoder"] for model in asked.values())

@@ -356,19 +356,22 @@ class FakeEngine:
         return True
 
     def execute_async_v3(self, stream: int) -> bool:
+        assert stream == FakeStream.cuda_stream
         return True
 
 
-def test_tensorrt_cuts_a_large_batch_into_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Stream:
-        cuda_stream = 0
+class FakeStream:
+    cuda_stream = 7
 
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+
+def test_tensorrt_cuts_a_large_batch_into_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     runtime = make_runtime("tensorrt_fp32")
     assert isinstance(runtime, tensorrt_runtime.TensorRtRuntime)
     engine = FakeEngine()
     monkeypatch.setattr(runtime, "context", engine, raising=False)
     monkeypatch.setattr(runtime, "clock", FakeClock(), raising=False)
+    monkeypatch.setattr(runtime, "stream", FakeStream(), raising=False)
     monkeypatch.setattr(runtime, "lock", threading.Lock(), raising=False)
     monkeypatch.setattr(runtime, "input_size", (64, 32), raising=False)
     monkeypatch.setattr(runtime, "output_size", (32, 16), raising=False)
@@ -385,9 +388,10 @@ def test_a_batch_the_engine_refuses_is_no_result(monkeypatch: pytest.MonkeyPatch
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
             return False
 
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
     runtime = make_runtime("tensorrt_fp32")
-    for name, value in (("context", Refusing()), ("clock", FakeClock()), ("lock", threading.Lock())):
+    fakes = {"context": Refusing(), "clock": FakeClock(), "stream": FakeStream(), "lock": threading.Lock()}
+    for name, value in fakes.items():
         monkeypatch.setattr(runtime, name, value, raising=False)
     monkeypatch.setattr(runtime, "output_size", (32, 16), raising=False)
     with pytest.raises(RuntimeError, match=r"refused to run the engine on \[2, 64, 32, 3\]"):

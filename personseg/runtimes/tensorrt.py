@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT for RTX, which share one Python API; memory and stream are PyTorch's.
+"""TensorRT and TensorRT for RTX, which share one Python API; memory and streams are PyTorch's.
 
 The wheels bring no type stubs: mypy checks this file against stubs/tensorrt_rtx.pyi.
 """
@@ -106,25 +106,26 @@ class TensorRtRuntime(Runtime):
         self.files = [path]
         self.engine, self.context = engine, context
         self.clock, self.lock = CudaClock(), threading.Lock()
+        self.stream = torch.cuda.Stream()  # on the default one TensorRT synchronises once more
         self.versions = {binding.__name__: binding.__version__, "torch": torch.__version__}
         self.settings = {"binding": binding.__name__, "tf32": False, "clock": "CUDA events"}
 
     def upload(self, images: NDArray[np.uint8]) -> Tensor:
-        inputs = torch.from_numpy(images).cuda()
+        inputs = torch.from_numpy(np.ascontiguousarray(images)).cuda()  # the engine reads it row by row
         torch.cuda.synchronize()
         return inputs
 
     def run(self, inputs: Tensor) -> Tensor:
-        outputs = torch.empty((len(inputs), *self.output_size), dtype=torch.float32, device=inputs.device)
-        with self.lock, self.clock.running():  # a context runs one batch at a time
-            stream = torch.cuda.current_stream()
+        # A context runs one batch at a time.
+        with self.lock, torch.cuda.stream(self.stream), self.clock.running():
+            outputs = torch.empty((len(inputs), *self.output_size), dtype=torch.float32, device=inputs.device)
             for start in range(0, len(inputs), MAX_BATCH):
                 part = inputs[start : start + MAX_BATCH]
                 accepted = (
                     self.context.set_input_shape("images", tuple(part.shape))
                     and self.context.set_tensor_address("images", part.data_ptr())
                     and self.context.set_tensor_address("logits", outputs[start:].data_ptr())
-                    and self.context.execute_async_v3(stream.cuda_stream)
+                    and self.context.execute_async_v3(self.stream.cuda_stream)
                 )
                 if not accepted:
                     raise RuntimeError(f"TensorRT refused to run the engine on {list(part.shape)}")
