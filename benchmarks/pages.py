@@ -70,8 +70,9 @@ def variants(name: str) -> str:
     return markdown.table(head, rows, left=(0, 3, 8))
 
 
-def _scaling() -> pd.DataFrame:
-    table = read_table(RESULTS / "picsart/scaling.csv").dropna(subset="p50_s")
+def _scaling(name: str) -> pd.DataFrame:
+    """A table of benchmarks.scaling: the rows that were timed, with titles."""
+    table = read_table(RESULTS / "picsart" / name).dropna(subset="p50_s")
     whole = ["batch", "threads", "height", "width"]
     table[whole] = table[whole].astype(int)
     titles = [
@@ -87,7 +88,7 @@ def _own(table: pd.DataFrame) -> pd.DataFrame:
 
 def ratios() -> str:
     """The quickest runtime at batch 1 on all cores, and what it is compared with."""
-    table = _scaling()
+    table = _scaling("ratios.csv")
     table = table[(table["batch"] == 1) & (table["threads"] == table["threads"].max())]
     quickest = _own(table).sort_values("p50_s").iloc[0]
     compared = (quickest["backend"], REFERENCE, UNTRAINED, scaling.MEDIAPIPE)
@@ -104,7 +105,7 @@ def ratios() -> str:
 
 def throughput() -> str:
     """Photos a second of every runtime at the model's input size, by threads and batch."""
-    table = _own(_scaling())
+    table = _own(_scaling("scaling.csv"))
     wide = table.pivot(index="title", columns=["threads", "batch"], values="images_per_s").loc[table["title"].unique()]
     wide = wide.sort_index(axis="columns")
     head = ["photos / s", *(f"{threads} thread{'s' * (threads > 1)}, batch {batch}" for threads, batch in wide.columns)]

@@ -1,12 +1,14 @@
 """Every backend at batch 1, 4 and 16, on 1 to all CPU threads, at the model's input size and the report's 320x320.
 
     python -m benchmarks.scaling [--backends NAME ...] [--batches N ...] [--threads N ...] [--seconds S]
-        [--mediapipe selfie_segmentation.tflite] [--out results/picsart/scaling.csv]
+        [--rounds N] [--mediapipe selfie_segmentation.tflite] [--out results/picsart/scaling.csv]
 
 Run it after `dvc repro`, on an otherwise idle machine. Timed as stage benchmark does (personseg.benchmark.time_runs:
 photos in memory to logits in memory), but in rounds: each round times a few runs of every row, so that what slows the
-machine for a while slows all rows alike. A thread count has a process of its own, as some runtimes fix theirs for the
-whole process. For 320x320 the network is exported anew, as exported files have their size built in. The report's own
+machine for a while slows all rows alike; rows of one batch and thread count come one after the other. On a machine
+that is shared with others, time the rows that are to be divided by themselves, in many rounds. A thread count has a
+process of its own, as some runtimes fix theirs for the whole process. For 320x320 the network is exported anew, as
+exported files have their size built in. The report's own
 network is timed at batch 1 only: it is what the others are compared with; so is MediaPipe's selfie segmenter, at its
 256x256, if its path is given (`pip install ai-edge-litert==2.3.0`). A backend that cannot run here has one row that
 says why. `images_per_s` is batch / mean, as in metrics/benchmark/.
@@ -91,12 +93,12 @@ def thread_counts(cores: int) -> list[int]:
 def rows_of(
     backends: Sequence[str], batches: Sequence[int], threads: Sequence[int], sizes: Sequence[Size]
 ) -> list[Row]:
-    """All combinations; of the report's network only batch 1 at its own size."""
+    """All combinations, those of one batch together; of the report's network only batch 1 at its own size."""
     return [
         Row(backend, batch, count, size)
-        for size in sizes
         for batch in batches
         for count in threads
+        for size in sizes
         for backend in backends
         if backend != UNTRAINED or (batch == 1 and size == REPORT_SIZE)
     ]
@@ -126,14 +128,18 @@ def time_row(row: Row, photos: Sequence[Path], protocol: Protocol) -> list[float
     return time_runs(_loaded[row.backend, row.size], np.stack(images), protocol)["seconds"].tolist()
 
 
-def runs_a_round(seconds: Sequence[float], budget_s: float) -> int:
+def runs_a_round(seconds: Sequence[float], budget_s: float, rounds: int = ROUNDS) -> int:
     """How many runs of a row fit into a round, given how long some took and what the row may take in all."""
-    fitting = int(budget_s / ROUNDS / float(np.median(seconds)))
+    fitting = int(budget_s / rounds / float(np.median(seconds)))
     return min(MOST_RUNS, max(LEAST_RUNS, fitting))
 
 
 def measure(
-    rows: Sequence[Row], folders: Mapping[Size | str, Folders], photos: Sequence[Path], protocol: Protocol
+    rows: Sequence[Row],
+    folders: Mapping[Size | str, Folders],
+    photos: Sequence[Path],
+    protocol: Protocol,
+    rounds: int = ROUNDS,
 ) -> pd.DataFrame:
     """Time all rows, `protocol.max_seconds` each but for slow ones; return the table (`COLUMNS`)."""
     seconds: dict[Row, list[float]] = {row: [] for row in rows}
@@ -152,10 +158,10 @@ def measure(
             if found is not None:
                 reasons[row.backend] = found
         able = [row for row in rows if row.backend not in reasons]
-        with tqdm(total=ROUNDS * len(able), desc="timing", mininterval=1.0) as bar:
-            for turn in range(ROUNDS):
+        with tqdm(total=rounds * len(able), desc="timing", mininterval=1.0) as bar:
+            for turn in range(rounds):
                 for row in able:
-                    runs = runs_a_round(seconds[row], protocol.max_seconds) if turn else FIRST_RUNS
+                    runs = runs_a_round(seconds[row], protocol.max_seconds, rounds) if turn else FIRST_RUNS
                     now = replace(protocol, runs=runs, threads=row.threads)
                     if turn:  # warm since the first round, but for what the other rows pushed out of the caches
                         now = replace(now, warmup_runs=2, warmup_s=0.0)
@@ -194,7 +200,12 @@ def exported_at(size: Size, model: Path, place: Path, section: Export) -> Folder
 
 
 def scale(
-    backends: Sequence[str], batches: Sequence[int], threads: Sequence[int], seconds: float, mediapipe: Path | None
+    backends: Sequence[str],
+    batches: Sequence[int],
+    threads: Sequence[int],
+    seconds: float,
+    rounds: int,
+    mediapipe: Path | None,
 ) -> pd.DataFrame:
     """Time the project in the current folder, and MediaPipe's file beside it if there is one."""
     params, model = load_params(), Path("models/person")
@@ -211,8 +222,9 @@ def scale(
         rows = rows_of(backends, batches, threads, list(dict.fromkeys([own, REPORT_SIZE])))
         if mediapipe is not None:
             rows += [Row(MEDIAPIPE, 1, count, MEDIAPIPE_SIZE) for count in threads]
+            rows.sort(key=lambda row: (row.batch, row.threads))
             folders[MEDIAPIPE] = Folders(mediapipe, mediapipe)
-        return measure(rows, folders, test, protocol)
+        return measure(rows, folders, test, protocol, rounds)
 
 
 def main() -> None:
@@ -223,15 +235,16 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=4.0, help="of a row in all; slow rows take 20 runs (default 4)"
     )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"that the rows take turns in (default {ROUNDS})")
     parser.add_argument("--mediapipe", type=Path, help="MediaPipe's selfie_segmentation.tflite, to time it beside")
     parser.add_argument("--out", type=Path, default=Path("results/picsart/scaling.csv"))
     arguments = parser.parse_args()
     with one_line_errors():
         threads = arguments.threads or thread_counts(usable_cores())
-        if min(*arguments.batches, *threads, 1) < 1 or arguments.seconds <= 0:
-            raise UserError("--batches, --threads and --seconds are at least 1, 1 and more than 0")
+        if min(*arguments.batches, *threads, 1) < 1 or arguments.rounds < ROUNDS or arguments.seconds <= 0:
+            raise UserError(f"--batches and --threads are at least 1, --rounds {ROUNDS}, --seconds more than 0")
         backends = arguments.backends or load_params().benchmark.backends
-        table = scale(backends, arguments.batches, threads, arguments.seconds, arguments.mediapipe)
+        table = scale(backends, arguments.batches, threads, arguments.seconds, arguments.rounds, arguments.mediapipe)
         write_table(arguments.out, table)
     print(table.to_string(index=False, float_format="%.4g"))
 

@@ -78,7 +78,8 @@ def test_speed_is_told_against_the_quickest_and_by_threads_and_batch(
     columns = ["backend", "batch", "threads", "height", "width", "p50_s", "images_per_s"]
     table = pd.concat([pd.DataFrame(rows, columns=columns), pd.DataFrame([{"backend": "tensorrt_fp16"}])])
     table["warning"] = ["p95 is 2.0 times the median" if name == "mediapipe" else None for name in table["backend"]]
-    write_table(tmp_path / "picsart/scaling.csv", table)
+    for name in ("ratios", "scaling"):
+        write_table(tmp_path / f"picsart/{name}.csv", table)
     monkeypatch.setattr(pages, "RESULTS", tmp_path)
     assert pages.ratios().splitlines()[2:] == [
         "| OpenVINO int8 | 320x256 | 5 | 1 |",
