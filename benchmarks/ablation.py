@@ -122,8 +122,6 @@ def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
     plan, params, table = yaml.safe_load(plan_file.read_text(encoding="utf-8")), load_params(), read_table(out)
     if unknown := sorted(set(table["variant"]) - set(plan["variants"])):
         raise UserError(f"{plan_file.name}: no variant {unknown[0]!r}; name the plan of {out.name} with --plan")
-            f"{plan_file.name}: no variant {unknown[0]!r}; --plan names the plan that {out.name} was made by"
-        )
     default, sections = params.model.model_dump(), {}
     for name, rows in table.groupby("variant", sort=False):
         values = overrides(plan["variants"][name], plan["shared"], 1)
