@@ -99,7 +99,7 @@ def ratios() -> str:
     ]
     head = ["batch 1, all cores", "input", "p50, ms", "times the quickest"]
     shown = table[table["backend"].isin(compared)].to_dict("records")
-    beneath = [f"{row['title']}: {row['warning']}." for row in shown if pd.notna(row.get("warning"))]
+    beneath = [f"{row['title']} at {row['input']}: {row['warning']}." for row in shown if pd.notna(row.get("warning"))]
     return "\n\n".join([markdown.table(head, rows, left=(0, 1)), *beneath])
 
 

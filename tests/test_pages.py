@@ -88,7 +88,7 @@ def test_speed_is_told_against_the_quickest_and_by_threads_and_batch(
         "| PyTorch fp32, the report's network | 320x320 | 500 | 100 |",
         "| MediaPipe's selfie segmenter, LiteRT | 256x256 | 10 | 2 |",
         "",
-        "MediaPipe's selfie segmenter, LiteRT: p95 is 2.0 times the median.",
+        "MediaPipe's selfie segmenter, LiteRT at 256x256: p95 is 2.0 times the median.",
     ]
     head, _, *lines = pages.throughput().splitlines()
     assert head == "| photos / s | 1 thread, batch 1 | 1 thread, batch 4 | 2 threads, batch 1 | 2 threads, batch 4 |"
