@@ -8,10 +8,10 @@ photos in memory to logits in memory), but in rounds: each round times a few run
 machine for a while slows all rows alike; rows of one batch and thread count come one after the other. On a machine
 that is shared with others, time the rows that are to be divided by themselves, in many rounds. A thread count has a
 process of its own, as some runtimes fix theirs for the whole process. For 320x320 the network is exported anew, as
-exported files have their size built in. The report's own
-network is timed at batch 1 only: it is what the others are compared with; so is MediaPipe's selfie segmenter, at its
-256x256, if its path is given (`pip install ai-edge-litert==2.3.0`). A backend that cannot run here has one row that
-says why. `images_per_s` is batch / mean, as in metrics/benchmark/.
+exported files have their size built in. The report's own network is timed at batch 1 only: it is what the others are
+compared with; so is MediaPipe's selfie segmenter, at its 256x256, if its path is given
+(`pip install ai-edge-litert==2.3.0`). A backend that cannot run here has one row that says why. `images_per_s` is
+batch / mean, as in metrics/benchmark/.
 """
 
 from __future__ import annotations

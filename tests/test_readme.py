@@ -166,6 +166,27 @@ def test_minutes_to_the_reports_iou_are_those_recorded():
     assert f"a test IoU of {test['iou']:.3f} on PicsArt" in README
 
 
+def test_goals_of_speed_are_told_as_recorded():
+    page = Path("docs/benchmarks.md").read_text(encoding="utf-8")
+    rows = pd.read_csv(RESULTS / "ratios.csv").set_index(["backend", "height", "width"])["p50_s"]
+    own, wide = rows["openvino_int8", 320, 256], rows["openvino_int8", 320, 320]
+    theirs = rows["report_pytorch_fp32", 320, 320]
+    assert f"| 10 times | {rows['pytorch_fp32', 320, 256] / own:.1f} times |" in page
+    assert f"| 60 times | {theirs / own:.0f} times; {theirs / wide:.0f} with both at 320x320 |" in page
+    assert f"| 3 times at most | {own / rows['mediapipe', 256, 256]:.1f} times; IoU not to be told apart |" in page
+    lead = recorded("metrics/peers.json")["difference"]["test"]["iou"]
+    assert lead["ci95_low"] < 0 < lead["ci95_high"]
+    fp32, int8, bf16 = (
+        100 * recorded(f"metrics/benchmark/{name}.json")["test_iou"]
+        for name in ("pytorch_fp32", "openvino_int8", "openvino_bf16")
+    )
+    assert f"| 0.2, 0.1, 0.05 points | {fp32 - int8:.2f}, {fp32 - bf16:.4f}; fp16" in page
+    bf16_folder, int8_folder = recorded("folder.json"), recorded("folder_int8.json")
+    assert f"| 12 times | {bf16_folder['ratio']:.1f} times in bf16, {int8_folder['ratio']:.1f} in int8 |" in page
+    shares = (100 * found["outside_network"] for found in (bf16_folder, int8_folder))
+    assert "| 30 % | {:.0f} % in bf16, {:.0f} % in int8 |".format(*shares) in page
+
+
 def test_what_a_user_waits_for_is_as_recorded():
     page = " ".join(Path("docs/deployment.md").read_text(encoding="utf-8").split())
     found = json.loads(Path("results/in_hands.json").read_text(encoding="utf-8"))
