@@ -70,6 +70,8 @@ def test_unknown_backend_lists_the_known_ones() -> None:
         ("openvino_f32", 1e-4, 1.0),
         ("pytorch_bf16", 1.0, 0.97),
         ("openvino_bf16", 1.0, 0.97),
+        ("onnxruntime_fp16", 0.2, 0.99),
+        ("openvino_f16", 0.2, 0.99),
         ("openvino_int8", 3.0, 0.93),
     ],
 )
@@ -163,13 +165,15 @@ def test_missing_artifact_is_unavailable_and_names_the_file(exported: Exported, 
             make_runtime(name).load(exported.model, tmp_path, threads=1)
 
 
-def test_openvino_bf16_without_native_bf16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "f16"])
+def test_openvino_without_a_native_half_precision_says_so(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
     class Core:
         def get_property(self, device: str, name: str) -> list[str]:
             return ["INT8", "FP32"]
 
     monkeypatch.setattr(openvino_runtime, "core", Core)
-    assert make_runtime("openvino_bf16").available() == "this CPU has no native bf16 (OpenVINO finds FP32, INT8)"
+    reason = make_runtime(f"openvino_{precision}").available()
+    assert reason == f"this CPU has no native {precision} (OpenVINO finds FP32, INT8)"
     assert make_runtime("openvino_f32").available() is None
 
 

@@ -1,4 +1,8 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU.
+
+It has few float16 kernels there and computes the others in float32, each value rounded to float16 in between: slow, but
+the masks show what the precision costs where there is no GPU.
+"""
 
 from __future__ import annotations
 

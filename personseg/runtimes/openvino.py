@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: float32, bfloat16, and int8 quantised after training."""
+"""OpenVINO on the CPU: float32, bfloat16, float16, and int8 quantised after training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
 
+HALVES = {"bf16": "BF16", "f16": "FP16"}  # precisions of 16 bits, and what the CPU plugin calls computing in them
+
 
 @functools.cache
 def core() -> ov.Core:
@@ -35,7 +37,7 @@ def core() -> ov.Core:
 
 
 def compile_model(model: ov.Model, batch: int, threads: int, streams: int, hint: str) -> ov.CompiledModel:
-    """Compile for the CPU with a fixed batch and precision `hint` (f32 or bf16): lowest latency or streams."""
+    """Compile for the CPU with a fixed batch and precision `hint` (f32, bf16 or f16): lowest latency or streams."""
     model = model.clone()
     _, height, width, channels = model.input(0).partial_shape
     model.reshape([batch, height.get_length(), width.get_length(), channels.get_length()])
@@ -55,12 +57,13 @@ class OpenVinoRuntime(Runtime):
     """The intermediate representation, input uint8 [N, H, W, 3], compiled for each batch size that comes."""
 
     def available(self) -> str | None:
-        if self.backend.precision != "bf16":
+        precision = self.backend.precision
+        if precision not in HALVES:
             return None
         capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if "BF16" in capabilities:
+        if HALVES[precision] in capabilities:
             return None
-        return f"this CPU has no native bf16 (OpenVINO finds {', '.join(sorted(capabilities))})"
+        return f"this CPU has no native {precision} (OpenVINO finds {', '.join(sorted(capabilities))})"
 
     def load(self, model_folder: Path, export_folder: Path, threads: int, streams: int = 1) -> None:
         path = artifact_file(export_folder, f"{self.backend.artifact}.xml")
@@ -69,7 +72,7 @@ class OpenVinoRuntime(Runtime):
         _, height, width, _ = self.model.input(0).partial_shape
         self.input_size, self.files = (height.get_length(), width.get_length()), [path, weights]
         # Layers left unquantised in the int8 network stay f32: one change at a time.
-        self.hint = "bf16" if self.backend.precision == "bf16" else "f32"
+        self.hint = self.backend.precision if self.backend.precision in HALVES else "f32"
         self.threads, self.streams = threads, streams
         self.compiling, self.requests = threading.Lock(), threading.local()
         self.compiled = {1: compile_model(self.model, 1, threads, streams, self.hint)}
