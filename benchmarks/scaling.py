@@ -20,7 +20,7 @@ import argparse
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from personseg.benchmark import UNTRAINED, Protocol, summarise, time_runs
+from personseg.benchmark import UNTRAINED, Protocol, in_rounds, summarise, time_runs
 from personseg.environment import usable_cores
 from personseg.errors import UserError, one_line_errors
 from personseg.files import write_json, write_table
@@ -142,7 +142,6 @@ def measure(
     rounds: int = ROUNDS,
 ) -> pd.DataFrame:
     """Time all rows, `protocol.max_seconds` each but for slow ones; return the table (`COLUMNS`)."""
-    seconds: dict[Row, list[float]] = {row: [] for row in rows}
     reasons: dict[str, str] = {}
     with ExitStack() as stack:
         context = multiprocessing.get_context("spawn")
@@ -154,20 +153,19 @@ def measure(
             if row.backend in reasons:
                 continue
             where = folders[row.backend if row.backend in folders else row.size]
-            found = processes[row.threads].submit(load, row.backend, row.size, where, row.threads).result()
-            if found is not None:
-                reasons[row.backend] = found
+            reason = processes[row.threads].submit(load, row.backend, row.size, where, row.threads).result()
+            if reason is not None:
+                reasons[row.backend] = reason
         able = [row for row in rows if row.backend not in reasons]
-        with tqdm(total=rounds * len(able), desc="timing", mininterval=1.0) as bar:
-            for turn in range(rounds):
-                for row in able:
-                    runs = runs_a_round(seconds[row], protocol.max_seconds, rounds) if turn else FIRST_RUNS
-                    now = replace(protocol, runs=runs, threads=row.threads)
-                    if turn:  # warm since the first round, but for what the other rows pushed out of the caches
-                        now = replace(now, warmup_runs=2, warmup_s=0.0)
-                    seconds[row] += processes[row.threads].submit(time_row, row, photos, now).result()
-                    bar.update()
-    table = [_line(row, seconds[row]) for row in able]
+
+        def timed(row: Row) -> Callable[[Protocol], list[float]]:
+            return lambda now: processes[row.threads].submit(time_row, row, photos, now).result()
+
+        def runs(seconds: Sequence[float]) -> int:
+            return runs_a_round(seconds, protocol.max_seconds, rounds) if seconds else FIRST_RUNS
+
+        found = in_rounds({row: timed(row) for row in able}, protocol, rounds, runs, "timing")
+    table = [_line(row, found[row]) for row in able]
     table += [{"backend": name, "warning": f"unavailable: {reason}"} for name, reason in reasons.items()]
     return pd.DataFrame(table, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:6], "Int64"))
 

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from personseg.benchmark import Protocol, summarise, time_runs
+from personseg.benchmark import Protocol, in_rounds, summarise, time_runs
 from personseg.errors import UserError, one_line_errors
 from personseg.export import evenly_spaced, save_onnx, to_onnx
 from personseg.files import write_table
@@ -75,17 +74,19 @@ def side_by_side(models: Mapping[str, Mapping[str, Any]], section: Benchmark) ->
     """Time the networks of sections `model` in turns; by name, what `summarise` says of each."""
     stems = evenly_spaced(read_split(Path("data/splits"))["train"], CALIBRATED_ON)
     protocol = Protocol(RUNS, section.warmup_runs, section.warmup_s, section.max_seconds, section.threads)
-    seconds: dict[str, list[float]] = {name: [] for name in models}
     with tempfile.TemporaryDirectory() as place:
         runtimes: dict[str, OpenVinoRuntime] = {}
         for name, model in tqdm(models.items(), desc="quantising"):
             folder = Path(place, str(len(runtimes)))
             folder.mkdir()
             runtimes[name] = quantised(model, stems, folder, section.threads)
-        for turn in tqdm(range(ROUNDS), desc="timing"):
-            for name, runtime in runtimes.items():
-                image = letterbox(read_image(IMAGES / f"{stems[turn]}.jpg"), runtime.input_size)[0]
-                seconds[name] += time_runs(runtime, np.stack([image]), protocol)["seconds"].tolist()
+
+        def timed(runtime: OpenVinoRuntime) -> Callable[[Protocol], list[float]]:
+            image = letterbox(read_image(IMAGES / f"{stems[0]}.jpg"), runtime.input_size)[0]
+            return lambda now: time_runs(runtime, image[None], now)["seconds"].tolist()
+
+        rows = {name: timed(runtime) for name, runtime in runtimes.items()}
+        seconds = in_rounds(rows, protocol, ROUNDS, lambda _: RUNS, "timing")
     return {name: summarise(values) for name, values in seconds.items()}
 
 

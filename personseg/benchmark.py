@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ from personseg.runtimes.tensorrt import engine_names
 from personseg.splits import read_split
 
 Clock = Callable[[], float]
+Key = TypeVar("Key")
 
 REFERENCE = "pytorch_fp32"  # what every backend's accuracy is compared with
 UNTRAINED = "report_pytorch_fp32"
@@ -210,6 +211,30 @@ class MemoryMeter:
         return found
 
 
+def in_rounds(
+    timed: Mapping[Key, Callable[[Protocol], Sequence[float]]],
+    protocol: Protocol,
+    rounds: int,
+    runs: Callable[[Sequence[float]], int],
+    desc: str = "in turns",
+) -> dict[Key, list[float]]:
+    """Time several things a few runs at a time, in turns; return the seconds of all runs of each.
+
+    What slows the machine for a while then slows all alike. `timed` times one thing as the protocol it is given says;
+    `runs` tells from a thing's seconds so far how many runs its next turn has.
+    """
+    seconds: dict[Key, list[float]] = {key: [] for key in timed}
+    with tqdm(total=rounds * len(timed), desc=desc, mininterval=1.0) as bar:
+        for turn in range(rounds):
+            for key, time_it in timed.items():
+                now = replace(protocol, runs=runs(seconds[key]))
+                if turn:  # warm since the first turn, but for what the others pushed out of the caches
+                    now = replace(now, warmup_runs=2, warmup_s=0.0)
+                seconds[key] += time_it(now)
+                bar.update()
+    return seconds
+
+
 def in_turns(
     runtime: Runtime,
     reference: Runtime,
@@ -219,17 +244,16 @@ def in_turns(
 ) -> dict[str, float]:
     """Time a few runs of `runtime` and of `reference` in turns; return both medians and their ratio.
 
-    `images` gives the batch that a runtime takes. What slows the machine for a while slows both alike, so `speedup`,
-    how many times as fast as the reference, holds where rows timed minutes apart can not be divided.
+    `images` gives the batch that a runtime takes. `speedup`, how many times as fast as the reference, holds where rows
+    timed minutes apart can not be divided.
     """
-    both: dict[str, tuple[Runtime, list[float]]] = {"turns_p50_s": (runtime, []), "reference_p50_s": (reference, [])}
-    for turn in range(TURNS):
-        for timed, seconds in both.values():
-            now = replace(protocol, runs=TURN_RUNS)
-            if turn:  # warm since the first turn, but for what the other pushed out of the caches
-                now = replace(now, warmup_runs=2, warmup_s=0.0)
-            seconds += time_runs(timed, images(timed), now, clock)["seconds"].tolist()
-    found = {name: float(np.median(seconds)) for name, (_, seconds) in both.items()}
+
+    def timed(one: Runtime) -> Callable[[Protocol], list[float]]:
+        return lambda now: time_runs(one, images(one), now, clock)["seconds"].tolist()
+
+    both = {"turns_p50_s": timed(runtime), "reference_p50_s": timed(reference)}
+    seconds = in_rounds(both, protocol, TURNS, lambda _: TURN_RUNS)
+    found = {name: float(np.median(values)) for name, values in seconds.items()}
     return {**found, "speedup": found["reference_p50_s"] / found["turns_p50_s"]}
 
 
