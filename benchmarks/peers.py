@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.scoring import Scores, difference, score
-from personseg.calibrate import choose_postprocess, choose_threshold
+from personseg.calibrate import choose
 from personseg.errors import one_line_errors
 from personseg.files import sha256_file, write_json
 from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.mediapipe import MediaPipe
-from personseg.metrics import ThresholdCounts
 from personseg.model_config import PostprocessConfig, read_config
 from personseg.postprocess import clean_mask, finish
 from personseg.prediction import predict_pairs
@@ -57,15 +56,11 @@ def _photos(folder: Path, stems: list[str], label: str) -> Iterator[tuple[RGB, M
 
 def calibrated(network: Network, val: list[str], sizes: Calibrate) -> Peer:
     """Choose threshold and sizes on val as stage calibrate does, but sizes in px of the photo."""
-    totals = ThresholdCounts()
-    for image, truth in _photos(CLEAN, val, "mediapipe, threshold"):
-        totals.update(network(image), truth)
-    threshold = choose_threshold(totals)
-    masks = [
-        (np.packbits(network(image) > threshold), np.packbits(truth), (truth.shape[0], truth.shape[1]))
-        for image, truth in _photos(CLEAN, val, "mediapipe, sizes")
-    ]
-    return Peer(network, threshold, choose_postprocess(masks, sizes.min_object, sizes.min_hole)[0])
+    pairs = ((network(image), truth) for image, truth in _photos(CLEAN, val, "mediapipe, calibrate"))
+    threshold, postprocess, _, _ = choose(
+        ((probability, truth, probability, truth) for probability, truth in pairs), sizes.min_object, sizes.min_hole
+    )
+    return Peer(network, threshold, postprocess)
 
 
 def _score_both(model: Path, peer: Peer, folder: Path, stems: list[str], label: str) -> tuple[Scores, Scores]:
