@@ -5,7 +5,8 @@
 Run it where `dvc repro` has run; needs `pip install ai-edge-litert==2.3.0`. Both models get a threshold, and sizes of
 small objects to drop and holes to fill, that are chosen on the cleaned masks of val. They are scored on val and test,
 on the cleaned masks and on the raw ones, as they came; val has chosen our epoch and what both are cut off by, so test
-is the one to judge by. Intervals of the difference are paired: the same photos are drawn for both.
+is the one to judge by. Intervals of the difference are paired: the same photos are drawn for both. On val the mean of
+both is scored, too: where it is better than either, the two err in different photos.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from personseg.errors import one_line_errors
 from personseg.files import sha256_file, write_json
 from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.mediapipe import MediaPipe
+from personseg.metrics import ThresholdCounts
 from personseg.model_config import PostprocessConfig, read_config
 from personseg.postprocess import clean_mask, finish
 from personseg.prediction import predict_pairs
@@ -83,6 +85,17 @@ def on_test(
     return stems["test"], *_score_both(model, peer, CLEAN, stems["test"], "test")
 
 
+def together(model: Path, network: Network, val: list[str]) -> dict[str, float]:
+    """What the mean of both probabilities would be worth: IoU on val at each one's best threshold, nothing removed."""
+    totals = {name: ThresholdCounts() for name in ("ours", "mediapipe", "mean")}
+    for stem, small, placement, truth in predict_pairs(model, CLEAN, val, "together"):
+        ours, theirs = placement.restore(small), network(read_image(CLEAN / "images" / f"{stem}.jpg"))
+        totals["ours"].update(ours, truth)
+        totals["mediapipe"].update(theirs, truth)
+        totals["mean"].update((ours + theirs) / 2, truth)
+    return {name: float(total.iou().max()) for name, total in totals.items()}
+
+
 def compare(model: Path, network: Network, splits: Path, sizes: Calibrate, resamples: int, seed: int) -> dict[str, Any]:
     """Score both models; the content of peers.json but for the peer's sha256."""
     stems, config = read_split(splits), read_config(model)
@@ -107,6 +120,7 @@ def compare(model: Path, network: Network, splits: Path, sizes: Calibrate, resam
         }
         for i, (name, (threshold, postprocess)) in enumerate(chosen.items())
     }
+    result["val_iou_at_best_threshold"] = together(model, network, stems["val"])
     result["difference"] = {name: difference(*its, resamples, seed) for name, its in both.items()}
     result["images"] = {name: len(its[0].counts) for name, its in both.items()}
     return result

@@ -42,6 +42,7 @@ ELSEWHERE = {
     "cleaning.json": "the same",
     "folder.json": "`python -m benchmarks.folder data/raw/unlabelled`",
     "folder_int8.json": "the same with `--runtime openvino_int8`",
+    "further.csv": "`python -m benchmarks.ablation --plan benchmarks/further.yaml --out results/picsart/further.csv`",
     "from_nothing.json": "`python -m benchmarks.from_nothing`",
     "ratios.csv": "`python -m benchmarks.scaling --batches 1 --threads 2 --rounds 15 --seconds 6 --backends"
     " pytorch_fp32 openvino_bf16 openvino_int8 report_pytorch_fp32 --mediapipe selfie_segmentation.tflite`",

@@ -69,7 +69,10 @@ def test_both_are_scored_on_the_same_photos_clean_and_raw(project: Path, monkeyp
     found = compare(Path("models/person"), by_light, Path("data/splits"), SIZES, 200, 1)
     write_json("peers.json", found)
     clean, raw = Path("data/clean"), Path("data/jpg")
-    assert asked == [(folder, SPLITS[split]) for folder in (clean, raw) for split in ("test", "val")]
+    assert asked == [
+        *((folder, SPLITS[split]) for folder in (clean, raw) for split in ("test", "val")),
+        (clean, SPLITS["val"]),
+    ]
     assert found["images"] == {"test": 3, "val": 2, "raw_test": 3, "raw_val": 2, "raw_val_test": 5}
     ours, theirs = found["ours"], found["mediapipe"]
     assert ours["threshold"] == 0.9 and (ours["min_object"], theirs["min_object"]) == (0, 30)
@@ -78,3 +81,30 @@ def test_both_are_scored_on_the_same_photos_clean_and_raw(project: Path, monkeyp
     lead = found["difference"]["raw_val_test"]["iou"]
     assert lead["difference"] == pytest.approx(-theirs["raw_val_test_iou"])
     assert lead["ci95_low"] <= lead["difference"] <= lead["ci95_high"] < 0
+
+
+def test_the_mean_is_better_where_the_two_err_in_different_places(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is sure of the true square but for a strip of its own, where it says a little too little."""
+
+    def with_gap(truth: np.ndarray, rows: slice) -> np.ndarray:
+        probability = truth.astype(np.float32)
+        probability[rows][truth[rows]] = 0.3
+        probability[~truth] = 0.4
+        return probability
+
+    def truth_of(image: np.ndarray) -> np.ndarray:
+        light = image[..., 0] > 100
+        light[:8] = False  # the speck
+        return light
+
+    def predict_pairs(model, folder, stems, label):
+        for stem in stems:
+            image = peers.read_image(folder / "images" / f"{stem}.jpg")
+            small, placement = letterbox(image, (64, 64))
+            yield stem, with_gap(truth_of(small), slice(16, 20)), placement, truth_of(image)
+
+    monkeypatch.setattr(peers, "predict_pairs", predict_pairs)
+    found = peers.together(Path("model"), lambda image: with_gap(truth_of(image), slice(50, 56)), SPLITS["val"])
+    assert found["mean"] == 1 and 0.7 < found["mediapipe"] < found["ours"] < 1
