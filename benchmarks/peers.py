@@ -92,7 +92,7 @@ def together(model: Path, network: Network, val: list[str]) -> dict[str, float]:
         ours, theirs = placement.restore(small), network(read_image(CLEAN / "images" / f"{stem}.jpg"))
         totals["ours"].update(ours, truth)
         totals["mediapipe"].update(theirs, truth)
-        totals["mean"].update((ours + theirs) / 2, truth)
+        totals["mean"].update(np.asarray((ours + theirs) / 2, np.float32), truth)
     return {name: float(total.iou().max()) for name, total in totals.items()}
 
 

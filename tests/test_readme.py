@@ -89,6 +89,17 @@ def test_figures_beside_the_peer_are_those_recorded():
         assert views["ours_iou"][view] > views["mediapipe_iou"][view]
 
 
+def test_what_two_teachers_bring_is_told_as_recorded():
+    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    alone = recorded("metrics/peers.json")["val_iou_at_best_threshold"]
+    words = "has an IoU of {mean:.4f}, where the model alone has {ours:.4f} and MediaPipe {mediapipe:.4f}"
+    assert words.format(**alone) in page and alone["mean"] > alone["ours"] > alone["mediapipe"]
+    (row,) = pd.read_csv(RESULTS / "further.csv").to_dict("records")
+    iou = recorded("metrics/iou.json")
+    assert f"a val IoU of {row['val_iou']:.4f} ({iou['val']['iou']:.4f} before)" in page
+    assert f"a test IoU of {row['test_iou']:.4f} ({iou['test']['iou']:.4f};" in page
+
+
 def test_other_splits_are_those_recorded():
     text = " ".join(README.split())
     rows = pd.read_csv(RESULTS / "split_seeds.csv").set_index("split_seed")
