@@ -187,11 +187,11 @@ def test_goals_of_speed_are_told_as_recorded():
     assert f"| 3 times at most | {own / rows['mediapipe', 256, 256]:.1f} times; IoU not to be told apart |" in page
     lead = recorded("metrics/peers.json")["difference"]["test"]["iou"]
     assert lead["ci95_low"] < 0 < lead["ci95_high"]
-    fp32, int8, bf16 = (
+    fp32, int8, bf16, fp16 = (
         100 * recorded(f"metrics/benchmark/{name}.json")["test_iou"]
-        for name in ("pytorch_fp32", "openvino_int8", "openvino_bf16")
+        for name in ("pytorch_fp32", "openvino_int8", "openvino_bf16", "onnxruntime_fp16")
     )
-    assert f"| 0.2, 0.1, 0.05 points | {fp32 - int8:.2f}, {fp32 - bf16:.4f}; fp16" in page
+    assert f"| 0.2, 0.1, 0.05 points | {fp32 - int8:.2f}, {fp32 - bf16:.4f}, {fp32 - fp16:.4f} (fp16" in page
     bf16_folder, int8_folder = recorded("folder.json"), recorded("folder_int8.json")
     assert f"| 12 times | {bf16_folder['ratio']:.1f} times in bf16, {int8_folder['ratio']:.1f} in int8 |" in page
     shares = (100 * found["outside_network"] for found in (bf16_folder, int8_folder))
