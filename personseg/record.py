@@ -46,6 +46,7 @@ ELSEWHERE = {
     "from_nothing.json": "`python -m benchmarks.from_nothing`",
     "ratios.csv": "`python -m benchmarks.scaling --batches 1 --threads 2 --rounds 15 --seconds 6 --backends"
     " pytorch_fp32 openvino_bf16 openvino_int8 report_pytorch_fp32 --mediapipe selfie_segmentation.tflite`",
+    "ratios_resnet34.csv": "the same, of the `resnet34 taught with hints` of students.csv",
     "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",
     "scaling.csv": "`python -m benchmarks.scaling --seconds 2 --mediapipe selfie_segmentation.tflite`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",

@@ -198,6 +198,18 @@ def test_goals_of_speed_are_told_as_recorded():
     assert "| 30 % | {:.0f} % in bf16, {:.0f} % in int8 |".format(*shares) in page
 
 
+def test_the_dense_network_is_told_as_timed():
+    page = " ".join(Path("docs/benchmarks.md").read_text(encoding="utf-8").split())
+    rows = pd.read_csv(RESULTS / "ratios_resnet34.csv").set_index(["backend", "height", "width"])["p50_s"]
+    own, wide = rows["openvino_int8", 256, 192], rows["openvino_int8", 320, 320]
+    own_ratio, wide_ratio = rows["pytorch_fp32", 256, 192] / own, rows["pytorch_fp32", 320, 320] / wide
+    assert f"{own_ratio:.1f} times as fast as in PyTorch fp32, and {wide_ratio:.1f} times at 320x320" in page
+    assert f"it takes {own / rows['mediapipe', 256, 256]:.1f} times MediaPipe's time" in page
+    taught = pd.read_csv(RESULTS / "students.csv").set_index("variant").loc["resnet34 taught with hints"]
+    behind = 100 * (recorded("metrics/iou.json")["test"]["iou"] - taught["test_iou"])
+    assert f"{behind:.1f} points of test IoU behind" in page
+
+
 def test_what_a_user_waits_for_is_as_recorded():
     page = " ".join(Path("docs/deployment.md").read_text(encoding="utf-8").split())
     found = json.loads(Path("results/in_hands.json").read_text(encoding="utf-8"))
