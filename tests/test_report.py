@@ -333,7 +333,7 @@ def test_the_page_of_dvc_plots_carries_its_own_scripts() -> None:
 def test_every_backend_of_the_design_has_a_title() -> None:
     from personseg.results import BACKEND_TITLES, backend_title
 
-    assert len(BACKEND_TITLES) == 11 and backend_title("new_one") == "new_one"
+    assert len(BACKEND_TITLES) == 13 and backend_title("new_one") == "new_one"
 
 
 def test_fixture_follows_the_metrics_contract(project: Path) -> None:
