@@ -7,7 +7,7 @@ et al., "Confident Learning", JAIR 2021). Near-duplicates share a fold.
 
 from __future__ import annotations
 
-import signal
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from personseg.errors import UserError
 from personseg.files import fresh_folder, natural_key, write_table
 from personseg.memory import return_freed_memory
 from personseg.model import build_model
-from personseg.orphans import die_with_parent
+from personseg.orphans import die_with_starter
 from personseg.prediction import predict_photos
 from personseg.probability import write_probability
 from personseg.training import seed_everything, train_network
@@ -150,7 +150,7 @@ def _predict_fold(fold: Fold, folder: Path, section: Mapping[str, Any], alone: b
 
 
 def _predict_one_of(index: int, folds: Sequence[Fold], folder: Path, section: Mapping[str, Any], threads: int) -> None:
-    die_with_parent(signal.SIGKILL)  # SIGINT, which PyTorch asks for, takes seconds
+    die_with_starter()
     torch.set_num_threads(threads)
     _predict_fold(folds[index], folder, section, alone=False)
 
@@ -158,7 +158,9 @@ def _predict_one_of(index: int, folds: Sequence[Fold], folder: Path, section: Ma
 def _predict_side_by_side(folds: Sequence[Fold], folder: Path, section: Mapping[str, Any], threads: int) -> None:
     """Each fold in a process of its own, which ends with this one; UserError if one dies."""
     with one_line_of_the_dead("folds.batch_size"):
-        started = start_processes(_predict_one_of, (folds, folder, section, threads), len(folds), join=False)
+        started = start_processes(
+            _predict_one_of, (folds, folder, section, threads), len(folds), join=False, start_method="forkserver"
+        )
         assert started is not None
         try:
             while not started.join():
@@ -177,6 +179,9 @@ def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path
     groups of near-duplicates than folds need.
     """
     count = section["count"]
+    at_once = folds_at_once(section["at_once"], count)
+    if at_once > 1:  # PyTorch and Lightning are imported once for all processes, before the first of them starts
+        multiprocessing.set_forkserver_preload([__name__])
     stems = sorted((path.stem for path in (folder / "masks").glob("*.jpg")), key=natural_key)
     photos = [folder / "images" / f"{stem}.jpg" for stem in stems]
     groups = duplicate_groups(photos, section["hash_distance"], section["workers"])
@@ -196,7 +201,6 @@ def out_of_fold(folder: Path, out: Path, section: Mapping[str, Any], state: Path
         )
         for number in range(count)
     ]
-    at_once = folds_at_once(section["at_once"], count)
     todo = [each for each in folds if not each.is_done()]
     if at_once == 1:
         for each in todo:

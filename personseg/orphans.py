@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 
 PR_SET_PDEATHSIG = 1
 
@@ -19,3 +22,18 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
+
+
+def die_with_starter(how: signal.Signals = signal.SIGKILL) -> None:
+    """Send this process the signal `how` when the process that started it through multiprocessing is gone.
+
+    For those that a fork server forks: to the system the server is their parent, and it outlives them.
+    """
+    starter = multiprocessing.parent_process()
+    assert starter is not None, "not started by multiprocessing"
+
+    def watch() -> None:
+        starter.join()
+        os.kill(os.getpid(), how)
+
+    threading.Thread(target=watch, daemon=True, name="die with starter").start()

@@ -23,6 +23,7 @@ SHRUNK: dict[str, Any] = {
     "folds.input_size": [64, 64],
     "split.val_fraction": 0.2,
     "split.test_fraction": 0.2,
+    "model.encoder": "tu-tf_efficientnet_lite0",  # two thirds of the layers to export and quantise
     "model.decoder_channels": [32, 16, 16, 8],
     "model.input_size": [160, 128],
     "teacher.model": "self",

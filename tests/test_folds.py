@@ -193,6 +193,7 @@ def test_folds_end_with_the_stage(tmp_path: Path) -> None:
         program = (
             f"import signal; signal.signal(signal.SIGINT, signal.{handler});"
             "from pathlib import Path; from personseg import folds; from tests import test_folds as t;"
+            "import multiprocessing as m; m.set_forkserver_preload(['tests.test_folds']);"
             f"state = Path({str(state)!r}); folds._predict_side_by_side(t.waiting_folds(state), state, t.SECTION, 1)"
         )
         stage = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL)

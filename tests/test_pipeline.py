@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,15 +14,23 @@ import yaml
 from PIL import Image
 
 from tests.project import ROOT, SHRUNK, clone, commit, run, set_params
+from tests.warm import warm_python
 
 ONE_TIMED = "benchmark.backends=[openvino_int8]"  # the road itself times several
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def walk(tmp_path_factory):
+    """`run`, with a `python` that has imported the libraries already."""
+    with warm_python(tmp_path_factory.mktemp("warm")) as path:
+        yield partial(run, extra={"PATH": path})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, walk):
     folder = clone(tmp_path_factory.mktemp("project"))
     set_params(folder, SHRUNK)
-    run(folder, "dvc", "repro")
+    walk(folder, "dvc", "repro")
     return folder
 
 
@@ -120,13 +129,13 @@ def test_trained_again_the_digits_are_the_same(project):
 
 
 @pytest.fixture(scope="module")
-def experiments(project):
+def experiments(project, walk):
     """Two queued and run side by side by two workers, as docs/experiments.md says."""
     commit(project)
     for name, override in (("no-dice", "train.loss.dice=0"), ("longer", "train.epochs=2")):
         run(project, "dvc", "exp", "run", "--queue", "-n", name, "-S", override, "-S", ONE_TIMED)
     try:
-        run(project, "dvc", "queue", "start", "--jobs", "2")
+        walk(project, "dvc", "queue", "start", "--jobs", "2")
         deadline = time.monotonic() + 900
         while (states := queue(project)) != {"no-dice": "Success", "longer": "Success"}:
             assert "Failed" not in states.values(), run(project, "dvc", "queue", "logs", "longer", check=False).stdout
@@ -175,10 +184,10 @@ def photos(project, tmp_path_factory):
     return folder
 
 
-def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos):
+def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos, walk):
     run(experiments, "git", "checkout", "-q", "--", ".")
     given = ["STAMP=", f"DATA={photos}", "NAME=mine", f"LARGE=-S evaluate.overlays=1 -S {ONE_TIMED}"]
-    run(experiments, "make", "picsart", *given)
+    walk(experiments, "make", "picsart", *given)
     data = yaml.safe_load((experiments / "params.yaml").read_text(encoding="utf-8"))["data"]
     assert (data["name"], data["source"]) == ("mine", str(photos))
     assert read(experiments, "data/source.json")["kind"] != "sample"
@@ -190,20 +199,20 @@ def test_ones_own_photos_by_one_command_and_the_way_back(experiments, photos):
     assert_model_is_whole(experiments)
 
 
-def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photos, tmp_path):
+def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photos, tmp_path, walk):
     plan, out = tmp_path / "plan.yaml", tmp_path / "ablation.csv"
     variants = {"base": {}, "no dice": {"train.loss": {"dice": 0}}}
     shared = {"benchmark.backends": ["openvino_f32"], "evaluate.overlays": 0}
     plan.write_text(yaml.safe_dump({"shared": shared, "variants": variants, "shows": {"base": "nothing"}}))
     words = ["--data", str(photos), "--name", "mine", "--plan", str(plan), "--out", str(out)]
-    run(experiments, "python", "-m", "benchmarks.ablation", *words)
+    walk(experiments, "python", "-m", "benchmarks.ablation", *words)
     table = pd.read_csv(out)
     assert table["variant"].tolist() == ["base", "no dice"] and table["shows"].tolist()[0] == "nothing"
     assert table["val_iou"].between(0.05, 1).all()
     assert run(experiments, "git", "status", "--porcelain", "params.yaml", "dvc.lock", "metrics").stdout == ""
     named = run(experiments, "dvc", "exp", "list", "--name-only").stdout.split()
     assert {"mine-base-1", "mine-no-dice-1"} <= set(named)
-    run(experiments, "python", "-m", "benchmarks.ablation", "--times", "--plan", str(plan), "--out", str(out))
+    walk(experiments, "python", "-m", "benchmarks.ablation", "--times", "--plan", str(plan), "--out", str(out))
     first, second = pd.read_csv(out)["openvino_int8_p50_ms"]
     assert first == second > 0, "the same network, timed once"
 
@@ -216,9 +225,9 @@ def test_an_ablation_writes_its_rows_and_puts_everything_back(experiments, photo
         ("scaling", ["--backends", "openvino_int8", "--batches", "1", "--threads", "1", "--seconds", "0.5"]),
     ],
 )
-def test_timings_of_the_pages_run_on_the_roads_model(experiments, module, options, tmp_path):
+def test_timings_of_the_pages_run_on_the_roads_model(experiments, module, options, tmp_path, walk):
     run(experiments, "dvc", "checkout")
-    run(experiments, "python", "-m", f"benchmarks.{module}", *options, "--out", str(tmp_path / "out"))
+    walk(experiments, "python", "-m", f"benchmarks.{module}", *options, "--out", str(tmp_path / "out"))
     assert (tmp_path / "out").stat().st_size > 100
 
 
@@ -229,26 +238,26 @@ def one_error_line(done):
     return lines[0]
 
 
-def test_faults_of_a_user_are_one_line(project, tmp_path):
+def test_faults_of_a_user_are_one_line(project, tmp_path, walk):
     folder = tmp_path / "copy"
     folder.mkdir()
     clone(folder)
     set_params(folder, {"data.source": str(tmp_path / "nowhere.zip")})
-    assert "nowhere.zip" in one_error_line(run(folder, "dvc", "repro", check=False))
+    assert "nowhere.zip" in one_error_line(walk(folder, "dvc", "repro", check=False))
 
     (tmp_path / "other" / "photos").mkdir(parents=True)
     set_params(folder, {"data.source": str(tmp_path / "other")})
-    assert "images/ and masks/" in one_error_line(run(folder, "dvc", "repro", check=False))
+    assert "images/ and masks/" in one_error_line(walk(folder, "dvc", "repro", check=False))
 
     for name in ("images", "masks"):
         (tmp_path / "bad" / name).mkdir(parents=True)
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "bad/images/a.jpg")
     (tmp_path / "bad/masks/a.png").write_bytes(b"not a picture")
     set_params(folder, {"data.source": str(tmp_path / "bad")})
-    line = one_error_line(run(folder, "dvc", "repro", check=False))
+    line = one_error_line(walk(folder, "dvc", "repro", check=False))
     assert "a.png" in line and "max_reject_fraction" in line
     assert not (folder / "data/jpg").exists()
 
     path = folder / "params.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("  gradient_clip:", "  gradient_clips:"), encoding="utf-8")
-    assert "train.gradient_clips" in one_error_line(run(folder, "dvc", "repro", check=False))
+    assert "train.gradient_clips" in one_error_line(walk(folder, "dvc", "repro", check=False))
