@@ -7,9 +7,9 @@
 Each run is an experiment of DVC (`dvc exp show`) and a run in MLflow. A variant and seed that the table has already
 is not run again, and refused if its params were others; a killed run goes on where its training was. Needs
 params.yaml, dvc.lock and metrics/ without uncommitted changes, and puts them back after each run; data/ and models/
-stay the last run's until `dvc checkout`. Minutes are those of the train stage's last run here. Test is scored once
-per variant, after the choice of epoch, threshold and post-processing on val; rows of the same `split` are of the same
-photos. What a variant shows is written by hand, in variants.yaml, once its row is there. Milliseconds come
+stay the last run's until `dvc checkout`. A row whose training came out of DVC's cache has no minutes. Test is scored
+once per variant, after the choice of epoch, threshold and post-processing on val; rows of the same `split` are of the
+same photos. What a variant shows is written by hand, in variants.yaml, once its row is there. Milliseconds come
 last and of all variants at once: --times times the networks of the table's variants in turns, in int8 and untrained, as
 benchmarks.structure does, on an otherwise idle machine.
 """
@@ -41,6 +41,7 @@ from personseg.report import VARIANT_MS
 from stages.params import load_params
 
 VARIANTS = Path(__file__).with_name("variants.yaml")
+COST = Path("logs/costs/train.json")
 
 
 def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -57,7 +58,6 @@ def split_digest(folder: Path) -> str:
 def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
     """The table's row, from the metrics the run left."""
     scores, training = read_json(Path("metrics/iou.json")), read_json(Path("metrics/train.json"))
-    cost = read_json(Path("logs/costs/train.json"))
     test, val = scores["test"], scores["val"]
     return {
         "variant": variant,
@@ -71,7 +71,7 @@ def row_of_run(variant: str, seed: int, experiment: str) -> dict[str, Any]:
         "test_boundary_iou": test["boundary_iou"],
         "val_iou": val["iou"],
         "val_boundary_iou": val["boundary_iou"],
-        "training_minutes": cost["seconds"] / 60,
+        "training_minutes": read_json(COST)["seconds"] / 60 if COST.is_file() else None,
         "parameters": training["parameters"],
     }
 
@@ -97,6 +97,7 @@ def ablate(
                 continue
             experiment = slug(name, variant, seed)
             print(f"{variant}, seed {seed}", flush=True)
+            COST.unlink(missing_ok=True)  # another training's
             try:
                 run_experiment(experiment, values)
                 row = {**row_of_run(variant, seed, experiment), "params": params}

@@ -1,6 +1,7 @@
 """Every variant of the ablation is a set of params that DVC takes and the road accepts."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from dvc.utils.hydra import apply_overrides
 
 from benchmarks import ablation, experiments
 from personseg.errors import UserError
+from personseg.files import write_json
 from personseg.ranks import PLACEMENT
 from stages.params import Params
 
@@ -100,6 +102,23 @@ def test_what_the_table_has_is_not_run_again(repository, monkeypatch):
         ablation.ablate("sample", "sample", [3], ["base"], out)
     assert all((repository / path).read_text() == "a: 1\n" for path in CHANGED)
     assert not (repository / "metrics/another.json").exists()
+
+
+def test_a_training_out_of_the_cache_has_no_minutes(repository, monkeypatch):
+    cost, scores = Path("logs/costs/train.json"), dict.fromkeys(("iou", "boundary_iou", "iou_imagewise"), 0.9)
+    scores |= {"iou_ci95_low": 0.8, "iou_ci95_high": 1.0}
+
+    def run(name, values):
+        Path("metrics/iou.json").write_text(json.dumps({"val": scores, "test": scores}))
+        Path("metrics/train.json").write_text('{"parameters": 5}')
+        if name == "sample-base-1":  # the other's training is known already
+            write_json(cost, {"seconds": 90})
+
+    monkeypatch.setattr(ablation, "run_experiment", run)
+    monkeypatch.setattr(ablation, "split_digest", lambda folder: "0x0")
+    out = repository / "table.csv"
+    ablation.ablate("sample", "sample", [1], ["base", "lovasz"], out)
+    assert pd.read_csv(out)["training_minutes"].isna().tolist() == [False, True]
 
 
 def test_networks_of_a_kind_are_timed_once_for_all_their_variants(tmp_path, monkeypatch):
