@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from personseg.errors import UserError
 from personseg.geometry import letterbox
-from personseg.images import Mask
+from personseg.images import Mask, read_mask
 from personseg.metrics import THRESHOLDS, ThresholdCounts, counts, iou
 from personseg.model import load_model, save_model
 from personseg.model_config import PostprocessConfig
 from personseg.postprocess import clean_mask
-from personseg.prediction import predict_pairs
+from personseg.prediction import predict_photos
 
 Probability = NDArray[np.float32]
 Packed = tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]
@@ -74,19 +74,27 @@ def choose(
 
 
 def calibrate(
-    trained: Path, out: Path, folder: Path, stems: Sequence[str], min_objects: Sequence[int], min_holes: Sequence[int]
+    trained: Path,
+    out: Path,
+    folder: Path,
+    stems: Sequence[str],
+    min_objects: Sequence[int],
+    min_holes: Sequence[int],
+    flip_average: bool,
 ) -> dict[str, float]:
     """Choose threshold and sizes for the model in `trained` on `stems` of `folder`; write the whole model to `out`.
 
-    The threshold is chosen on masks of the photos' own size; the sizes, and the two IoU returned, at the network's
-    resolution, which `postprocess.finish` cleans at.
+    With `flip_average` the model written gives the mean of photo and mirrored photo. The threshold is chosen on masks
+    of the photos' own size; the sizes, and the two IoU returned, at the network's resolution, which
+    `postprocess.finish` cleans at.
     """
     if not stems:
         raise UserError("calibrate: val is empty; raise split.val_fraction")
-    model, config = load_model(trained)
+    model, config = load_model(trained, flip_average=flip_average)
 
     def photos() -> Iterator[tuple[Probability, Mask, Probability, Mask]]:
-        for _, small, placement, mask in predict_pairs(trained, folder, stems, "calibrate"):
+        for stem, small, placement in predict_photos(model, folder / "images", stems, config.input_size, "calibrate"):
+            mask = read_mask(folder / "masks" / f"{stem}.jpg")
             small_mask = placement.inner(letterbox(mask.astype(np.uint8), config.input_size)[0])
             yield placement.restore(small), mask, placement.inner(small), small_mask.astype(bool)
 

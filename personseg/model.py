@@ -177,14 +177,15 @@ def save_model(folder: str | Path, model: nn.Module, config: ModelConfig) -> Non
         write_json(temporary / CONFIG_FILE, config.model_copy(update={"sha256": digest}).model_dump(mode="json"))
 
 
-def load_model(folder: str | Path) -> tuple[nn.Module, ModelConfig]:
-    """Load a saved network in eval mode with its configuration.
+def load_model(folder: str | Path, **changes: Any) -> tuple[nn.Module, ModelConfig]:
+    """Load a saved network in eval mode with its configuration; `changes` are of architecture keys without weights.
 
     UserError when a file is missing, the weights are not the ones config.json was written with, or its architecture
     is not theirs.
     """
     config = read_config(folder)
     weights = check_weights(folder, config)
+    config = config.model_copy(update={"architecture": {**config.architecture, **changes}})
     try:
         model = build_model(config.architecture)
         model.load_state_dict(load_file(weights), strict=True)

@@ -1,4 +1,4 @@
-"""calibrate: choose threshold and post-processing on val, and write the complete model."""
+"""calibrate: choose threshold and post-processing on val, and write the complete model, flip average and all."""
 
 from pathlib import Path
 
@@ -16,6 +16,7 @@ def main(params: Params) -> None:
         read_split(Path("data/splits"))["val"],
         params.calibrate.min_object,
         params.calibrate.min_hole,
+        params.model.flip_average,
     )
     write_json("metrics/calibrate.json", chosen)
 

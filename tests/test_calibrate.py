@@ -8,18 +8,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from personseg import calibrate as module
 from personseg.calibrate import calibrate
 from personseg.geometry import Placement, place
-from personseg.images import Mask
-from personseg.model import build_model, save_model
+from personseg.images import Mask, write_image, write_mask
+from personseg.model import build_model, load_model, save_model
 from personseg.model_config import ModelConfig, read_config
 from personseg.postprocess import finish
 from tests.networks import architecture
 
 SIZE = (64, 64)
+FLIPS = (False, True)
 Pair = tuple[str, NDArray[np.float32], Placement, Mask]
 
 
@@ -37,13 +39,16 @@ def predictions(enlarged: int) -> list[Pair]:
 
 @pytest.mark.parametrize("enlarged", [1, 5])
 def test_sizes_are_of_the_networks_resolution(enlarged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def known(*_: object) -> Iterator[Pair]:
-        return iter(predictions(enlarged))
+    ((stem, small_probability, where, large),) = predictions(enlarged)
+
+    def known(*_: object) -> Iterator[tuple[str, NDArray[np.float32], Placement]]:
+        yield stem, small_probability, where
 
     small = architecture(decoder_channels=[16, 8, 8, 8, 8])
     save_model(tmp_path / "trained", build_model(small), ModelConfig(architecture=small, input_size=SIZE))
-    monkeypatch.setattr(module, "predict_pairs", known)
-    chosen = calibrate(tmp_path / "trained", tmp_path / "person", tmp_path, ["a"], [0, 15, 30, 90], [0, 5, 12])
+    monkeypatch.setattr(module, "predict_photos", known)
+    write_mask(tmp_path / "masks/a.jpg", large)
+    chosen = calibrate(tmp_path / "trained", tmp_path / "person", tmp_path, ["a"], [0, 15, 30, 90], [0, 5, 12], False)
     config = read_config(tmp_path / "person")
     assert (chosen["min_object"], chosen["min_hole"]) == (30, 12)
     assert (config.postprocess.min_object, config.postprocess.min_hole) == (30, 12)
@@ -55,3 +60,19 @@ def test_sizes_are_of_the_networks_resolution(enlarged: int, tmp_path: Path, mon
     assert (found != truth).mean() < (0 if enlarged == 1 else 0.02) + 1e-9
     assert cv2.connectedComponents(found.astype(np.uint8))[0] == 2
     assert cv2.connectedComponents((~found).astype(np.uint8))[0] == 2
+
+
+def test_flip_average_is_chosen_here_and_needs_no_other_training(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = architecture(decoder_channels=[16, 8, 8, 8, 8])
+    network = build_model(small)
+    network.head[1].weight.data *= 100  # random weights would be of one opinion everywhere
+    save_model(tmp_path / "trained", network, ModelConfig(architecture=small, input_size=SIZE))
+    image = np.random.default_rng(0).integers(0, 255, (64, 48, 3), dtype=np.uint8)
+    write_image(tmp_path / "images/a.jpg", image)
+    write_mask(tmp_path / "masks/a.jpg", np.tri(64, 48, dtype=bool))
+    chosen = [calibrate(tmp_path / "trained", tmp_path / str(flip), tmp_path, ["a"], [0], [0], flip) for flip in FLIPS]
+    assert chosen[0] != chosen[1], "threshold and IoU are those of the mean"
+    x = torch.from_numpy(np.pad(image, ((0, 0), (0, 16), (0, 0)))).permute(2, 0, 1)[None].float()
+    once, mean = (load_model(tmp_path / str(flip))[0](x) for flip in FLIPS)
+    torch.testing.assert_close(mean, (once + load_model(tmp_path / "trained")[0](x.flip(-1)).flip(-1)) / 2)
