@@ -33,7 +33,8 @@ class ConcatUnet(nn.Module):
 
     Input float32 [N, 3, H, W], RGB in 0..255, H and W multiples of 32 (normalisation happens inside);
     output logits float32 [N, 1, H, W]. `attention` is None or "scse" (smp's decoder attention). With
-    `flip_average` a network in eval mode gives the mean of its logits for the photo and the mirrored photo.
+    `flip_average` a network in eval mode gives the mean of its logits for the photo and the mirrored photo, whose
+    padding (columns of 0) stays on the right.
     """
 
     mean: Tensor
@@ -109,13 +110,37 @@ class ConcatUnet(nn.Module):
 
     def coarse(self, x: Tensor) -> Tensor:
         """Map photos to logits as `forward` does, before they are enlarged to the photo's size."""
+        once = self.plain(x)
         if self.training or not self.flip_average:
-            return self.plain(x)
-        return (self.plain(x) + self.plain(x.flip(-1)).flip(-1)) / 2
+            return once
+        coarser = x.shape[-1] // once.shape[-1]
+        width = photo_width(x, coarser)
+        return (once + mirror(self.plain(mirror(x, width)), width // coarser)) / 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Map photos to logits; shapes as in the class docstring."""
         return enlarge(self.coarse(x), x)
+
+
+def photo_width(images: Tensor, step: int) -> Tensor:
+    """Columns of each of `images` [N, 3, H, W] before the padding, which is 0, rounded up to whole `step`s; int64 [N].
+
+    A black edge of the photo counts as padding.
+    """
+    numbers = torch.arange(1, images.shape[-1] + 1, device=images.device)
+    last = (numbers * (images.amax(dim=(1, 2)) > 0)).amax(dim=-1)
+    return (last + step - 1) // step * step
+
+
+def mirror(values: Tensor, width: Tensor) -> Tensor:
+    """Mirror `values` [N, C, H, W] left to right within the first `width` (int64 [N]) columns; the rest stays behind.
+
+    Padding on the other side is what no network here has seen in training. Mirrored twice, everything is as it was.
+    """
+    columns = torch.arange(values.shape[-1], device=values.device)
+    source = width[:, None] - 1 - columns
+    source = torch.where(source < 0, source + values.shape[-1], source)
+    return values.gather(-1, source[:, None, None, :].expand(-1, *values.shape[1:]))
 
 
 def enlarge(logits: Tensor, images: Tensor) -> Tensor:

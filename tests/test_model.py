@@ -5,9 +5,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from torch import Tensor
 
 from personseg.errors import UserError
-from personseg.model import ConcatUnet, build_model, load_model, report_unet, save_model, start_from
+from personseg.model import (
+    ConcatUnet,
+    build_model,
+    load_model,
+    mirror,
+    photo_width,
+    report_unet,
+    save_model,
+    start_from,
+)
 from personseg.model_config import ModelConfig, describe_weights, read_config
 from personseg.weights import build_encoder
 from tests.networks import architecture
@@ -60,17 +70,35 @@ def test_four_decoder_blocks_end_at_half_the_resolution_and_logits_at_the_whole(
     torch.testing.assert_close(model(x), F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False))
 
 
-def test_flip_average_makes_a_mirrored_photo_a_mirrored_mask() -> None:
+def padded(photos: Tensor, width: int) -> Tensor:
+    return F.pad(photos, (0, width - photos.shape[-1], 0, 0))
+
+
+@pytest.mark.parametrize("decoder_channels", [[16, 16, 8, 8], [16, 16, 8, 8, 8]])
+def test_flip_average_makes_a_mirrored_photo_a_mirrored_mask(decoder_channels: list[int]) -> None:
     torch.manual_seed(0)
-    model = build_model(architecture(flip_average=True))
-    plain = build_model(architecture())
+    model = build_model(architecture(flip_average=True, decoder_channels=decoder_channels))
+    plain = build_model(architecture(decoder_channels=decoder_channels))
     plain.load_state_dict(model.state_dict())
-    x = torch.rand(1, 3, 64, 96) * 255
-    logits = model.eval()(x)
-    torch.testing.assert_close(model(x.flip(-1)), logits.flip(-1), rtol=1e-4, atol=1e-5)
-    once, mirrored = plain.eval()(x), plain(x.flip(-1)).flip(-1)
-    torch.testing.assert_close(logits, (once + mirrored) / 2)
-    assert (logits - once).abs().max() > 1e-3
+    photos = [torch.rand(1, 3, 64, width) * 255 for width in (96, 70)]  # one fills the network's width
+    x = torch.cat([padded(photo, 96) for photo in photos])
+    mirrored = torch.cat([padded(photo.flip(-1), 96) for photo in photos])
+    results = [model.eval().coarse(x), model.coarse(mirrored), plain.eval().coarse(x), plain.coarse(mirrored)]
+    for number, photo in enumerate(photos):
+        width = photo.shape[-1] * results[0].shape[-1] // 96
+        mean, of_mirrored, once, other = (logits[number, ..., :width] for logits in results)
+        torch.testing.assert_close(mean, (once + other.flip(-1)) / 2)
+        torch.testing.assert_close(of_mirrored.flip(-1), mean)
+        assert (mean - once).abs().max() > 1e-3
+
+
+def test_padding_stays_on_its_side() -> None:
+    photo = torch.arange(1.0, 8).expand(1, 3, 2, 7)
+    images = torch.cat([padded(photo, 10), padded(photo.flip(-1), 10), torch.zeros(1, 3, 2, 10)])
+    assert photo_width(images, 1).tolist() == [7, 7, 0] and photo_width(images, 2).tolist() == [8, 8, 0]
+    found = mirror(images, photo_width(images, 1))
+    torch.testing.assert_close(found, images[[1, 0, 2]])
+    torch.testing.assert_close(mirror(found, photo_width(images, 1)), images)
 
 
 def test_report_unet_starts_from_the_weights_it_is_given(tmp_path):
