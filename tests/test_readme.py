@@ -77,6 +77,15 @@ def test_figures_beside_the_peer_are_those_recorded():
     assert f"({edge['ci95_low']:+.4f} to {edge['ci95_high']:+.4f})" in text
     assert f"val and test {ours['raw_val_test_iou']:.4f} against {theirs['raw_val_test_iou']:.4f}" in text
 
+    flips = recorded("flip_average.json")
+    test, raw = (flips["difference"][name] for name in ("test", "raw_val_test"))
+    interval = "({iou[ci95_low]:.4f} to {iou[ci95_high]:.4f}"
+    assert "a val IoU of {val_iou:.4f} and a test IoU of {test_iou:.4f}".format(**flips["ours"]) in text
+    assert f"{-test['iou']['difference']:.4f} behind MediaPipe {interval.format(**test)})" in text
+    assert f"boundary IoU {test['boundary_iou']['difference']:.4f} ahead; on the raw masks" in text
+    assert f"it is {raw['iou']['difference']:.4f} ahead {interval.format(**raw)};" in text
+    assert flips["images"] == peers["images"] and flips["mediapipe"] == theirs, "the same photos and peer"
+
     views = pd.read_csv(RESULTS / "robustness.csv").set_index("view")
     for words, view in (
         ("twice as high, IoU is {:.2f} (MediaPipe: {:.2f})", "frame 2 times as high"),
