@@ -109,6 +109,26 @@ def test_what_two_teachers_bring_is_told_as_recorded():
     assert f"a test IoU of {row['test_iou']:.4f} ({iou['test']['iou']:.4f};" in page
 
 
+def test_what_is_said_of_the_ablation_is_in_its_table():
+    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv(RESULTS / "ablation.csv")
+    plan = yaml.safe_load(Path("benchmarks/variants.yaml").read_text(encoding="utf-8"))["variants"]
+    seeds = table.groupby("variant")["seed"].count()
+    assert f"{len(seeds)} of the plan's {len(plan)} variants, two of them with a second seed" in page
+    assert (seeds == 2).sum() == 2 and table["split"].nunique() == 1
+    sizes = (recorded("metrics/iou.json")[name]["images"] for name in ("val", "test"))
+    assert "Val and test are the record's {} and {} photos".format(*sizes) in page
+    base, near = (table[table["variant"] == name] for name in ("base", "nobody far away"))
+    for name in ("val_iou", "test_iou"):  # "half a point"
+        assert base[name].max() - base[name].min() == pytest.approx(0.005, abs=5e-4)
+    (val,), (edge,), (test,) = (near[name] for name in ("val_iou", "val_boundary_iou", "test_iou"))
+    assert [round(1000 * (val - one)) for one in sorted(base["val_iou"], reverse=True)] == [4, 9]
+    assert edge - base["val_boundary_iou"].max() > 0.02
+    assert base["test_iou"].min() < test < base["test_iou"].max()
+    for name in ("lite2", "larger photos"):
+        assert table[table["variant"] == name]["val_iou"].min() > base["val_iou"].max()
+
+
 def test_other_splits_are_those_recorded():
     text = " ".join(README.split())
     rows = pd.read_csv(RESULTS / "split_seeds.csv").set_index("split_seed")
