@@ -38,10 +38,11 @@ from benchmarks.experiments import (
 from personseg.errors import UserError, one_line_errors
 from personseg.files import read_json, read_table, write_table
 from personseg.report import VARIANT_MS
+from stages.common import COSTS
 from stages.params import load_params
 
 VARIANTS = Path(__file__).with_name("variants.yaml")
-COST = Path("logs/costs/train.json")
+COST = COSTS / "train.json"
 
 
 def overrides(variant: Mapping[str, Any], shared: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def cleaning() -> str:
 
 
 def variants(name: str) -> str:
-    """A row per variant and seed of a table of benchmarks.ablation, in the order of being run, and what it shows."""
+    """A row per variant and seed of a table of benchmarks.ablation, in its order, and what it shows."""
     table = read_table(RESULTS / "picsart" / name)
     rows = [
         [

@@ -24,8 +24,8 @@ def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
             ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, how)
 
 
-def die_with_starter(how: signal.Signals = signal.SIGKILL) -> None:
-    """Send this process the signal `how` when the process that started it through multiprocessing is gone.
+def die_with_starter() -> None:
+    """Kill this process when the process that started it through multiprocessing is gone.
 
     For those that a fork server forks: to the system the server is their parent, and it outlives them.
     """
@@ -34,6 +34,6 @@ def die_with_starter(how: signal.Signals = signal.SIGKILL) -> None:
 
     def watch() -> None:
         starter.join()
-        os.kill(os.getpid(), how)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True, name="die with starter").start()

@@ -41,7 +41,7 @@ ELSEWHERE = {
     "cleaning.csv": "`OMP_NUM_THREADS=1 python -m benchmarks.cleaning`",
     "cleaning.json": "the same",
     "flip_average.json": "`dvc exp run` with `-S model.flip_average=true` beside the params here, then"
-    " `python -m benchmarks.peers --out results/picsart/flip_average.json`",
+    " `python -m benchmarks.peers --mediapipe selfie_segmentation.tflite --out results/picsart/flip_average.json`",
     "folder.json": "`python -m benchmarks.folder data/raw/unlabelled`",
     "folder_int8.json": "the same with `--runtime openvino_int8`",
     "further.csv": "`python -m benchmarks.ablation --plan benchmarks/further.yaml --out results/picsart/further.csv`",

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.warm import import_libraries
+
 FOLDERS = (Path("tests"), Path("tests/faults"))
 FIRST = "test_pipeline.py"
 AT_ONCE = 2
@@ -70,12 +72,7 @@ def main() -> None:
     files.sort(key=lambda path: path.name != FIRST)
     with tempfile.TemporaryDirectory() as shared, tempfile.TemporaryDirectory() as place:
         os.environ |= {**ONE_THREAD, SHARED: shared}  # before the libraries are imported
-        # Not OpenVINO or ONNX Runtime, which start threads that a forked process would not have.
-        import mlflow.pyfunc  # noqa: F401
-        import onnxscript  # noqa: F401
-
-        import personseg.training  # noqa: F401
-
+        import_libraries()
         failed = run(files, Path(place))
     if failed:
         sys.exit(f"failed: {' '.join(sorted(map(str, failed)))}")

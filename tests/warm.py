@@ -3,7 +3,7 @@
 A walk of the road starts some twenty Pythons, and most import for several seconds before they begin. `make run` and
 tests of what a restart must not change use the plain one: forked processes share their hash seed.
 
-    python -m tests.warm SOCKET        # serves until its input ends; a line on its output says that it is ready
+    python -m tests.warm SOCKET        # serves until it is killed; a line on its output says that it is ready
 """
 
 from __future__ import annotations
@@ -82,18 +82,19 @@ def _answer(client: socket.socket) -> None:
     os._exit(status)
 
 
-def serve(address: str) -> None:
-    """Import the libraries, then fork a process per connection."""
-    # Not OpenVINO or ONNX Runtime, which start threads that a forked process would not have; and nothing of this
-    # project, as each folder has its own.
+def import_libraries() -> None:
+    """Import what takes seconds; nothing of this project, as each folder has its own."""
+    # Not OpenVINO or ONNX Runtime, which start threads that a forked process would not have.
     import albumentations  # noqa: F401
     import lightning  # noqa: F401
     import mlflow.pyfunc  # noqa: F401
     import onnxscript  # noqa: F401
     import segmentation_models_pytorch  # noqa: F401
 
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("personseg", "stages", "benchmarks")]:
-        del sys.modules[name]
+
+def serve(address: str) -> None:
+    """Import the libraries, then fork a process per connection."""
+    import_libraries()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # none is waited for
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
