@@ -112,9 +112,10 @@ def ablate(
     return table
 
 
-def model_section(default: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Section model of params.yaml, `default`, as a run with `values` (keys written flat) has it."""
-    return {**default, **{key[6:]: value for key, value in values.items() if key.startswith("model.")}}
+def architecture(default: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The network of a run with `values` (keys written flat); `default` is section model of params.yaml."""
+    section = {key[6:]: value for key, value in values.items() if key.startswith("model.")}
+    return {**default, **section, "flip_average": values.get("calibrate.flip_average", False)}
 
 
 def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
@@ -128,7 +129,7 @@ def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
     for name, rows in table.groupby("variant", sort=False):
         values = overrides(plan["variants"][name], plan["shared"], 1)
         refuse_other_params(rows, digest(values, but="train.seed"), out)
-        sections[name] = model_section(default, values)
+        sections[name] = architecture(default, values)
     kinds = {name: json.dumps({**section, "weights": None}) for name, section in sections.items()}
     found = side_by_side({kinds[name]: section for name, section in sections.items()}, params.benchmark)
     table[VARIANT_MS] = [1e3 * found[kinds[name]]["p50_s"] for name in table["variant"]]

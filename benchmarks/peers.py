@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 
 from benchmarks.scoring import Scores, difference, score
@@ -28,7 +29,8 @@ from personseg.files import sha256_file, write_json
 from personseg.images import RGB, Mask, read_image, read_mask
 from personseg.mediapipe import MediaPipe
 from personseg.metrics import ThresholdCounts
-from personseg.model_config import PostprocessConfig, read_config
+from personseg.model import load_model
+from personseg.model_config import ModelConfig, PostprocessConfig
 from personseg.postprocess import clean_mask, finish
 from personseg.prediction import predict_pairs
 from personseg.splits import read_split
@@ -65,12 +67,13 @@ def calibrated(network: Network, val: list[str], sizes: Calibrate) -> Peer:
     return Peer(network, threshold, postprocess)
 
 
-def _score_both(model: Path, peer: Peer, folder: Path, stems: list[str], label: str) -> tuple[Scores, Scores]:
+def _score_both(
+    model: nn.Module, config: ModelConfig, peer: Peer, folder: Path, stems: list[str], label: str
+) -> tuple[Scores, Scores]:
     """Ours and the peer's on the pairs `stems` of `folder`."""
-    config = read_config(model)
     ours = (
         (finish(small, placement, config), truth)
-        for _, small, placement, truth in predict_pairs(model, folder, stems, f"ours, {label}")
+        for _, small, placement, truth in predict_pairs(model, config, folder, stems, f"ours, {label}")
     )
     theirs = ((peer(image), truth) for image, truth in _photos(folder, stems, f"mediapipe, {label}"))
     return score(ours), score(theirs)
@@ -82,13 +85,13 @@ def on_test(
     """The test photos' stems, and both models' scores on their cleaned masks."""
     stems = read_split(splits)
     peer = calibrated(network, stems["val"], sizes)
-    return stems["test"], *_score_both(model, peer, CLEAN, stems["test"], "test")
+    return stems["test"], *_score_both(*load_model(model), peer, CLEAN, stems["test"], "test")
 
 
-def together(model: Path, network: Network, val: list[str]) -> dict[str, float]:
+def together(model: nn.Module, config: ModelConfig, network: Network, val: list[str]) -> dict[str, float]:
     """What the mean of both probabilities would be worth: IoU on val at each one's best threshold, nothing removed."""
     totals = {name: ThresholdCounts() for name in ("ours", "mediapipe", "mean")}
-    for stem, small, placement, truth in predict_pairs(model, CLEAN, val, "together"):
+    for stem, small, placement, truth in predict_pairs(model, config, CLEAN, val, "together"):
         ours, theirs = placement.restore(small), network(read_image(CLEAN / "images" / f"{stem}.jpg"))
         totals["ours"].update(ours, truth)
         totals["mediapipe"].update(theirs, truth)
@@ -96,13 +99,15 @@ def together(model: Path, network: Network, val: list[str]) -> dict[str, float]:
     return {name: float(total.iou().max()) for name, total in totals.items()}
 
 
-def compare(model: Path, network: Network, splits: Path, sizes: Calibrate, resamples: int, seed: int) -> dict[str, Any]:
-    """Score both models; the content of peers.json but for the peer's sha256."""
-    stems, config = read_split(splits), read_config(model)
+def compare(
+    folder: Path, network: Network, splits: Path, sizes: Calibrate, resamples: int, seed: int
+) -> dict[str, Any]:
+    """Score the model saved in `folder` and the peer; the content of peers.json but for the peer's sha256."""
+    stems, (model, config) = read_split(splits), load_model(folder)
     peer = calibrated(network, stems["val"], sizes)
     both = {
-        name: _score_both(model, peer, folder, stems[split], name.replace("_", " "))
-        for name, folder, split in (
+        name: _score_both(model, config, peer, place, stems[split], name.replace("_", " "))
+        for name, place, split in (
             ("test", CLEAN, "test"),
             ("val", CLEAN, "val"),
             ("raw_test", RAW, "test"),
@@ -120,7 +125,7 @@ def compare(model: Path, network: Network, splits: Path, sizes: Calibrate, resam
         }
         for i, (name, (threshold, postprocess)) in enumerate(chosen.items())
     }
-    result["val_iou_at_best_threshold"] = together(model, network, stems["val"])
+    result["val_iou_at_best_threshold"] = together(model, config, network, stems["val"])
     result["difference"] = {name: difference(*its, resamples, seed) for name, its in both.items()}
     result["images"] = {name: len(its[0].counts) for name, its in both.items()}
     return result

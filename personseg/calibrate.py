@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from personseg.errors import UserError
 from personseg.geometry import letterbox
-from personseg.images import Mask, read_mask
+from personseg.images import Mask
 from personseg.metrics import THRESHOLDS, ThresholdCounts, counts, iou
 from personseg.model import load_model, save_model
 from personseg.model_config import PostprocessConfig
 from personseg.postprocess import clean_mask
-from personseg.prediction import predict_photos
+from personseg.prediction import predict_pairs
 
 Probability = NDArray[np.float32]
 Packed = tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[int, int]]
@@ -93,8 +93,7 @@ def calibrate(
     model, config = load_model(trained, flip_average=flip_average)
 
     def photos() -> Iterator[tuple[Probability, Mask, Probability, Mask]]:
-        for stem, small, placement in predict_photos(model, folder / "images", stems, config.input_size, "calibrate"):
-            mask = read_mask(folder / "masks" / f"{stem}.jpg")
+        for _, small, placement, mask in predict_pairs(model, config, folder, stems, "calibrate"):
             small_mask = placement.inner(letterbox(mask.astype(np.uint8), config.input_size)[0])
             yield placement.restore(small), mask, placement.inner(small), small_mask.astype(bool)
 

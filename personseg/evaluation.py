@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from personseg.files import fresh_folder, write_table
 from personseg.images import read_image, write_image
 from personseg.metrics import ThresholdCounts, bootstrap_ci, boundary_iou, counts, dice, iou
-from personseg.model_config import read_config
+from personseg.model import load_model
+from personseg.model_config import ModelConfig
 from personseg.overlays import error_overlay
 from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
@@ -21,12 +23,11 @@ COLUMNS = ["stem", "split", "iou", "dice", "boundary_iou", "tp", "fp", "fn", "tn
 
 
 def score_split(
-    model_folder: Path, folder: Path, stems: Sequence[str], name: str
+    model: nn.Module, config: ModelConfig, folder: Path, stems: Sequence[str], name: str
 ) -> tuple[pd.DataFrame, ThresholdCounts]:
     """Score each photo of one split; return a row per image (`COLUMNS`) and the counts over all thresholds."""
-    config = read_config(model_folder)
     rows, totals = [], ThresholdCounts()
-    for stem, small, placement, mask in predict_pairs(model_folder, folder, stems, f"evaluate {name}"):
+    for stem, small, placement, mask in predict_pairs(model, config, folder, stems, f"evaluate {name}"):
         prediction = finish(small, placement, config)
         totals.update(placement.restore(small), mask)
         tp, fp, fn, tn = counts(prediction, mask)
@@ -72,11 +73,11 @@ def evaluate(
 
     `overlays`: how many of the worst photos of val and of test are drawn, and as many again spread over the rest.
     """
-    config = read_config(model_folder)
+    model, config = load_model(model_folder)
     result: dict[str, Any] = {"threshold": config.threshold, "postprocess": config.postprocess.model_dump()}
     tables, protocol = [], {}
     for name, members in stems.items():
-        table, totals = score_split(model_folder, folder, members, name)
+        table, totals = score_split(model, config, folder, members, name)
         result[name] = summarise(table, resamples, seed)
         protocol[name] = totals.report_protocol()
         tables.append(table)
@@ -86,17 +87,22 @@ def evaluate(
         (temporary / "overlays").mkdir()
         for name, table in zip(stems, tables, strict=True):
             if name != "train" and overlays:
-                draw_overlays(model_folder, folder, name, table, worst_and_spread(table, overlays), temporary)
+                draw_overlays(model, config, folder, name, table, worst_and_spread(table, overlays), temporary)
     return result
 
 
 def draw_overlays(
-    model_folder: Path, folder: Path, split: str, table: pd.DataFrame, stems: Sequence[str], out: Path
+    model: nn.Module,
+    config: ModelConfig,
+    folder: Path,
+    split: str,
+    table: pd.DataFrame,
+    stems: Sequence[str],
+    out: Path,
 ) -> None:
     """Write `out`/overlays/SPLIT_RANK_STEM.jpg for `stems`, captioned with the scores of `table`."""
-    config = read_config(model_folder)
     scores = table.set_index("stem")
-    predictions = predict_pairs(model_folder, folder, stems, f"draw {split}")
+    predictions = predict_pairs(model, config, folder, stems, f"draw {split}")
     for rank, (stem, small, placement, mask) in enumerate(predictions):
         prediction = finish(small, placement, config)
         row = scores.loc[stem]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from personseg.geometry import Placement, letterbox
 from personseg.images import read_image, read_mask
-from personseg.model import load_model
+from personseg.model_config import ModelConfig
 
 Item = tuple[str, NDArray[np.uint8], Placement]
 
@@ -59,14 +59,13 @@ def predict_photos(
 
 
 def predict_pairs(
-    model_folder: Path, folder: Path, stems: Sequence[str], label: str
+    model: nn.Module, config: ModelConfig, folder: Path, stems: Sequence[str], label: str
 ) -> Iterator[tuple[str, NDArray[np.float32], Placement, NDArray[np.bool_]]]:
     """Yield (stem, float32 probability [H, W] of the network's size, its placement, bool truth of the photo's size).
 
-    `folder` holds images/STEM.jpg and masks/STEM.jpg; the model is the one saved in `model_folder`.
+    `folder` holds images/STEM.jpg and masks/STEM.jpg; model and configuration are as `load_model` gives them.
     `postprocess.finish` makes a mask of the probability.
     """
-    model, config = load_model(model_folder)
     predictions = predict_photos(model, folder / "images", stems, config.input_size, label)
     for stem, probability, placement in predictions:
         yield stem, probability, placement, read_mask(folder / "masks" / f"{stem}.jpg")

@@ -40,7 +40,7 @@ ELSEWHERE = {
     "ablation.csv": "`python -m benchmarks.ablation`",
     "cleaning.csv": "`OMP_NUM_THREADS=1 python -m benchmarks.cleaning`",
     "cleaning.json": "the same",
-    "flip_average.json": "`dvc exp run` with `-S model.flip_average=true` beside the params here, then"
+    "flip_average.json": "`dvc exp run` with `-S calibrate.flip_average=true` beside the params here, then"
     " `python -m benchmarks.peers --mediapipe selfie_segmentation.tflite --out results/picsart/flip_average.json`",
     "folder.json": "`python -m benchmarks.folder data/raw/unlabelled`",
     "folder_int8.json": "the same with `--runtime openvino_int8`",

@@ -16,7 +16,7 @@ def main(params: Params) -> None:
         read_split(Path("data/splits"))["val"],
         params.calibrate.min_object,
         params.calibrate.min_hole,
-        params.model.flip_average,
+        params.calibrate.flip_average,
     )
     write_json("metrics/calibrate.json", chosen)
 

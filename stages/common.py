@@ -24,10 +24,9 @@ from personseg.ranks import is_first
 from personseg.sources import resolve
 from stages.params import Params, load_params
 
-__all__ = ["CALIBRATED", "Params", "network_params", "run", "teacher_train_params"]
+__all__ = ["Params", "network_params", "run", "teacher_train_params"]
 
 COSTS = Path("logs/costs")
-CALIBRATED = {"flip_average"}  # keys of section model that training knows nothing of: stage calibrate adds them
 # Folders that stages write files and folders into, each whole or not at all.
 WRITTEN = (
     *(".", "data", "data/audit", "models", "metrics", "metrics/benchmark", "plots", "plots/benchmark", "report"),
@@ -36,10 +35,9 @@ WRITTEN = (
 
 
 def network_params(params: Params) -> dict[str, Any]:
-    """Section model for a training, without what stage calibrate decides; a path of weights made absolute."""
+    """Section model, a path of weights made absolute."""
     weights = params.model.weights
-    section = params.model.model_dump(exclude=CALIBRATED)
-    return {**section, "weights": weights if weights in NAMED_WEIGHTS else resolve(weights)}
+    return {**params.model.model_dump(), "weights": weights if weights in NAMED_WEIGHTS else resolve(weights)}
 
 
 def teacher_train_params(params: Params) -> dict[str, Any]:

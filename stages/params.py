@@ -127,13 +127,10 @@ class Model(Section):
     projection: Positive
     dropout: Annotated[float, Field(ge=0, lt=1)]
     attention: Literal["scse"] | None
-    flip_average: bool
     input_size: Annotated[list[Annotated[int, Field(ge=32, multiple_of=32)]], Field(min_length=2, max_length=2)]
 
     @model_validator(mode="after")
     def report_unet_is_as_it_was(self) -> Self:
-        if self.flip_average and self.name == "report_unet":
-            raise ValueError("flip_average is not for report_unet")
         if self.attention and self.name == "report_unet":
             raise ValueError("attention is not for report_unet")
         return self
@@ -232,6 +229,7 @@ class Train(Section):
 
 
 class Calibrate(Section):
+    flip_average: bool
     min_object: Annotated[list[Natural], Field(min_length=1)]
     min_hole: Annotated[list[Natural], Field(min_length=1)]
 
@@ -287,9 +285,13 @@ class Params(Section):
     track: Track
 
     @model_validator(mode="after")
-    def hints_reach_an_encoder(self) -> Self:
-        if self.teacher.hints and self.model.name == "report_unet":
-            raise ValueError("teacher.hints is not for model.name report_unet")
+    def report_unet_is_as_it_was(self) -> Self:
+        for key, asked in (
+            ("teacher.hints", self.teacher.hints),
+            ("calibrate.flip_average", self.calibrate.flip_average),
+        ):
+            if asked and self.model.name == "report_unet":
+                raise ValueError(f"{key} is not for model.name report_unet")
         return self
 
 

@@ -4,7 +4,7 @@ from personseg.files import write_json
 from personseg.model_config import describe_weights
 from personseg.sources import describe_source, resolve
 from personseg.taught import SELF, describe_teacher
-from stages.common import CALIBRATED, Params, network_params, run, teacher_train_params
+from stages.common import Params, network_params, run, teacher_train_params
 
 
 def main(params: Params) -> None:
@@ -14,8 +14,7 @@ def main(params: Params) -> None:
     place = teacher if teacher in (None, SELF) else resolve(teacher)
     mediapipe = mediapipe and str(resolve(mediapipe))
     weights = describe_weights(network_params(params))
-    network = params.model.model_dump(exclude=CALIBRATED)
-    training = {"network": network, "weights": weights, "train": teacher_train_params(params)}
+    training = {"network": params.model.model_dump(), "weights": weights, "train": teacher_train_params(params)}
     write_json("data/teacher.json", describe_teacher(place, mediapipe, training))
     write_json("data/weights.json", weights)
 

@@ -9,13 +9,13 @@ from personseg.resume import fingerprint, resume_folder
 from personseg.splits import read_split
 from personseg.taught import read_taught
 from personseg.training import train_model
-from stages.common import CALIBRATED, Params, network_params, run
+from stages.common import Params, network_params, run
 
 CLEAN, SPLITS, TAUGHT = Path("data/clean"), Path("data/splits"), Path("data/taught")
 
 
 def main(params: Params) -> None:
-    model, train, teacher = params.model.model_dump(exclude=CALIBRATED), params.train.model_dump(), params.teacher
+    model, train, teacher = params.model.model_dump(), params.train.model_dump(), params.teacher
     data = [CLEAN / "manifest.csv", *sorted(SPLITS.glob("*.csv")), TAUGHT / "photos.csv"]
     data += [Path("data/teacher.json"), Path("data/weights.json"), *TAUGHT.glob("model/config.json")]
     taught = read_taught(TAUGHT, teacher.weight, teacher.labelled_share, teacher.hints)

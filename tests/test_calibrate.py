@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -39,15 +38,9 @@ def predictions(enlarged: int) -> list[Pair]:
 
 @pytest.mark.parametrize("enlarged", [1, 5])
 def test_sizes_are_of_the_networks_resolution(enlarged: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ((stem, small_probability, where, large),) = predictions(enlarged)
-
-    def known(*_: object) -> Iterator[tuple[str, NDArray[np.float32], Placement]]:
-        yield stem, small_probability, where
-
     small = architecture(decoder_channels=[16, 8, 8, 8, 8])
     save_model(tmp_path / "trained", build_model(small), ModelConfig(architecture=small, input_size=SIZE))
-    monkeypatch.setattr(module, "predict_photos", known)
-    write_mask(tmp_path / "masks/a.jpg", large)
+    monkeypatch.setattr(module, "predict_pairs", lambda *_: predictions(enlarged))
     chosen = calibrate(tmp_path / "trained", tmp_path / "person", tmp_path, ["a"], [0, 15, 30, 90], [0, 5, 12], False)
     config = read_config(tmp_path / "person")
     assert (chosen["min_object"], chosen["min_hole"]) == (30, 12)

@@ -14,7 +14,7 @@ from personseg.images import write_image, write_mask
 from personseg.model_config import ModelConfig, PostprocessConfig
 from stages.params import Calibrate
 
-SIZES = Calibrate(min_object=[0, 30], min_hole=[0, 30])
+SIZES = Calibrate(flip_average=False, min_object=[0, 30], min_hole=[0, 30])
 SPLITS = {"train": ["0"], "val": ["1", "2"], "test": ["3", "4", "5"]}
 
 
@@ -57,14 +57,14 @@ def test_both_are_scored_on_the_same_photos_clean_and_raw(project: Path, monkeyp
     config = ModelConfig(architecture={}, input_size=(64, 64), threshold=0.9)  # ours finds nobody
     asked = []
 
-    def predict_pairs(model, folder, stems, label):
+    def predict_pairs(model, config, folder, stems, label):
         asked.append((folder, stems))
         for stem in stems:
             image = peers.read_image(folder / "images" / f"{stem}.jpg")
             small, placement = letterbox(image, config.input_size)
             yield stem, by_light(small), placement, peers.read_mask(folder / "masks" / f"{stem}.jpg")
 
-    monkeypatch.setattr(peers, "read_config", lambda model: config)
+    monkeypatch.setattr(peers, "load_model", lambda folder: (None, config))
     monkeypatch.setattr(peers, "predict_pairs", predict_pairs)
     found = compare(Path("models/person"), by_light, Path("data/splits"), SIZES, 200, 1)
     write_json("peers.json", found)
@@ -99,12 +99,12 @@ def test_the_mean_is_better_where_the_two_err_in_different_places(
         light[:8] = False  # the speck
         return light
 
-    def predict_pairs(model, folder, stems, label):
+    def predict_pairs(model, config, folder, stems, label):
         for stem in stems:
             image = peers.read_image(folder / "images" / f"{stem}.jpg")
             small, placement = letterbox(image, (64, 64))
             yield stem, with_gap(truth_of(small), slice(16, 20)), placement, truth_of(image)
 
     monkeypatch.setattr(peers, "predict_pairs", predict_pairs)
-    found = peers.together(Path("model"), lambda image: with_gap(truth_of(image), slice(50, 56)), SPLITS["val"])
+    found = peers.together(None, None, lambda image: with_gap(truth_of(image), slice(50, 56)), SPLITS["val"])
     assert found["mean"] == 1 and 0.7 < found["mediapipe"] < found["ours"] < 1

@@ -8,7 +8,6 @@ import pytest
 import yaml
 
 from personseg.runtimes import BACKENDS
-from stages.common import CALIBRATED
 
 ROAD = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
 PARAMS = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
@@ -75,12 +74,6 @@ def test_library_never_imports_stages_or_reads_params():
         assert not any(found.parts[0] == "stages" for found in imports(path)), path
         if path.name not in ("tracking.py", "registry.py"):
             assert "import mlflow" not in path.read_text(encoding="utf-8"), path
-
-
-def test_what_training_knows_of_the_network_is_what_it_depends_on():
-    named = {name.removeprefix("model.") for name in STAGES["train"]["params"] if name.startswith("model")}
-    assert named == set(PARAMS["model"]) - CALIBRATED
-    assert {f"model.{name}" for name in CALIBRATED} <= set(STAGES["calibrate"]["params"])
 
 
 def test_every_backend_of_the_table_is_known():

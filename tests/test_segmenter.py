@@ -29,6 +29,7 @@ from personseg.errors import UserError
 from personseg.geometry import cover
 from personseg.images import read_image, read_mask, to_rgb
 from personseg.inputs import find_photos
+from personseg.model import load_model
 from personseg.postprocess import finish
 from personseg.prediction import predict_pairs
 from personseg.segmenter import PREFERENCE, PREFERENCE_ON_GPU, read_photo
@@ -51,7 +52,7 @@ def test_prediction_is_what_evaluation_scores(small, segmenter, tmp_path):
     for kind, source in (("images", photo), ("masks", mask)):
         (tmp_path / kind).mkdir()
         shutil.copy(source, tmp_path / kind / "a.jpg")
-    (_, values, placement, _), *_ = predict_pairs(small.model, tmp_path, ["a"], "test")
+    (_, values, placement, _), *_ = predict_pairs(*load_model(small.model), tmp_path, ["a"], "test")
     found = segmenter.predict(photo)
     np.testing.assert_allclose(found.probability, placement.restore(values), atol=1e-5)
     np.testing.assert_array_equal(found.mask, finish(values, placement, segmenter.config))
