@@ -50,6 +50,7 @@ ELSEWHERE = {
     " pytorch_fp32 openvino_bf16 openvino_int8 report_pytorch_fp32 --mediapipe selfie_segmentation.tflite`",
     "ratios_resnet34.csv": "the same, of the `resnet34 taught with hints` of students.csv",
     "robustness.csv": "`python -m benchmarks.robustness --limit 54 --mediapipe selfie_segmentation.tflite`",
+    "robustness_nobody_far_away.csv": "the same, of the `nobody far away` of further.csv",
     "scaling.csv": "`python -m benchmarks.scaling --seconds 2 --mediapipe selfie_segmentation.tflite`",
     "review": "people, see its own README; `python -m benchmarks.review_agreement`",
     "self_taught.json": "`make picsart` with and without a teacher, on the data and by the params that it names",

@@ -37,6 +37,11 @@ def recorded(name):
     return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
+def experiments() -> str:
+    """The words of docs/experiments.md, wherever its lines break."""
+    return " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+
+
 def test_what_stands_around_the_tables_is_recorded():
     text, costs, training = " ".join(README.split()), recorded("costs.json"), recorded("training_cost.json")
     minutes = costs["total_seconds"] / 60, costs["stages"]["train"]["seconds"] / 60
@@ -99,18 +104,41 @@ def test_figures_beside_the_peer_are_those_recorded():
 
 
 def test_what_two_teachers_bring_is_told_as_recorded():
-    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    page = experiments()
     alone = recorded("metrics/peers.json")["val_iou_at_best_threshold"]
     words = "has an IoU of {mean:.4f}, where the model alone has {ours:.4f} and MediaPipe {mediapipe:.4f}"
     assert words.format(**alone) in page and alone["mean"] > alone["ours"] > alone["mediapipe"]
-    (row,) = pd.read_csv(RESULTS / "further.csv").to_dict("records")
-    iou = recorded("metrics/iou.json")
+    rows = pd.read_csv(RESULTS / "further.csv").set_index("variant")
+    iou, peers = recorded("metrics/iou.json"), recorded("metrics/peers.json")
+    row = rows.loc["taught by itself and MediaPipe"]
     assert f"a val IoU of {row['val_iou']:.4f} ({iou['val']['iou']:.4f} before)" in page
     assert f"a test IoU of {row['test_iou']:.4f} ({iou['test']['iou']:.4f};" in page
+    both = rows.loc["a student of the default and MediaPipe"]
+    assert f"has a val IoU of {both['val_iou']:.4f} and a test IoU of {both['test_iou']:.4f}" in page
+    for row in (both, {key: peers["mediapipe"][key] for key in ("val_iou", "test_iou")}):
+        assert row["val_iou"] < iou["val"]["iou"] and row["test_iou"] > iou["test"]["iou"]
+    assert iou["val"]["iou_ci95_low"] < both["val_iou"] and both["test_iou"] < iou["test"]["iou_ci95_high"]
+
+
+def test_what_people_far_away_are_good_for_is_told_as_recorded():
+    page = experiments()
+    near, iou = (
+        pd.read_csv(RESULTS / "further.csv").set_index("variant").loc["nobody far away"],
+        recorded("metrics/iou.json"),
+    )
+    words = "val IoU is {:.4f} and test IoU {:.4f} ({:.4f} and {:.4f} with them;"
+    assert words.format(near["val_iou"], near["test_iou"], *(iou[name]["iou"] for name in ("val", "test"))) in page
+    with_them, without = (
+        pd.read_csv(RESULTS / f"robustness{name}.csv").set_index("view")["ours_iou"]
+        for name in ("", "_nobody_far_away")
+    )
+    for times, word in ((2, "twice as high IoU is"), (4, "four times as high")):
+        view = f"frame {times} times as high"
+        assert f"{word} {without[view]:.2f} instead of {with_them[view]:.2f}" in page
 
 
 def test_what_is_said_of_the_ablation_is_in_its_table():
-    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    page = experiments()
     table = pd.read_csv(RESULTS / "ablation.csv")
     plan = yaml.safe_load(Path("benchmarks/variants.yaml").read_text(encoding="utf-8"))["variants"]
     seeds = table.groupby("variant")["seed"].count()
@@ -159,7 +187,7 @@ def test_what_cleaning_buys_is_what_was_measured():
     assert set(runs["steps"]) == {424} and "424 steps and the same validations for each, two seeds" in text
     assert runs["variant"].nunique() == 6 == len(apart) + 1
     spread = runs.groupby("variant")["test_iou"].agg(lambda values: values.max() - values.min()).max()
-    assert f"differ by up to {spread:.4f} (Table 3" in Path("docs/experiments.md").read_text(encoding="utf-8")
+    assert f"differ by up to {spread:.4f} (Table 3" in experiments()
 
 
 def planted(kind, sets):
@@ -195,7 +223,7 @@ def test_figures_of_the_audit_are_those_recorded():
 
 
 def test_minutes_to_the_reports_iou_are_those_recorded():
-    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    page = experiments()
     found = recorded("from_nothing.json")
     test, training = found["test"], found["stage_seconds"]["train"] / 60
     assert f"finished after {found['minutes']:.1f} minutes by the clock, {training:.1f} of them training" in page
@@ -292,7 +320,7 @@ def test_the_encoder_without_weights_is_told_as_recorded():
     alone, taught = rows.loc["resnet34 alone"], rows.loc["resnet34 taught with hints"]
     text = " ".join(README.split())
     assert f"a test IoU of {alone['test_iou']:.3f} in 38 epochs alone, and to {taught['test_iou']:.3f} in 76" in text
-    page = " ".join(Path("docs/experiments.md").read_text(encoding="utf-8").split())
+    page = experiments()
     intervals = [f"{row['test_iou_ci95_low']:.4f} to {row['test_iou_ci95_high']:.4f}" for row in (alone, taught)]
     assert f"is {taught['test_iou']:.4f} (95 % interval {intervals[1]}), past the report's 0.9453" in page
     short = 100 * (0.9453 - alone["test_iou"])
