@@ -113,9 +113,9 @@ def ablate(
 
 
 def architecture(default: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The network of a run with `values` (keys written flat); `default` is section model of params.yaml."""
-    section = {key[6:]: value for key, value in values.items() if key.startswith("model.")}
-    return {**default, **section, "flip_average": values.get("calibrate.flip_average", False)}
+    """The network of a run with `values` (keys written flat); `default` is that of params.yaml."""
+    own = ("model.", "calibrate.flip_average")
+    return {**default, **{key.partition(".")[2]: value for key, value in values.items() if key.startswith(own)}}
 
 
 def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
@@ -125,7 +125,7 @@ def add_times(out: Path, plan_file: Path = VARIANTS) -> pd.DataFrame:
     plan, params, table = yaml.safe_load(plan_file.read_text(encoding="utf-8")), load_params(), read_table(out)
     if unknown := sorted(set(table["variant"]) - set(plan["variants"])):
         raise UserError(f"{plan_file.name}: no variant {unknown[0]!r}; name the plan of {out.name} with --plan")
-    default, sections = params.model.model_dump(), {}
+    default, sections = params.network(), {}
     for name, rows in table.groupby("variant", sort=False):
         values = overrides(plan["variants"][name], plan["shared"], 1)
         refuse_other_params(rows, digest(values, but="train.seed"), out)

@@ -95,8 +95,7 @@ def compare(names: Sequence[str]) -> pd.DataFrame:
     if unknown := sorted(set(names) - set(CHANGES)):
         raise UserError(f"no network {unknown[0]!r}; choose from {', '.join(CHANGES)}")
     params = load_params()
-    default = params.model.model_dump()
-    models = {name: {**default, **CHANGES[name]} for name in dict.fromkeys([DEFAULT, *names])}
+    models = {name: {**params.network(), **CHANGES[name]} for name in dict.fromkeys([DEFAULT, *names])}
     found = side_by_side(models, params.benchmark)
     first = found[DEFAULT]["p50_s"]
     rows = [

@@ -284,6 +284,10 @@ class Params(Section):
     report: Report
     track: Track
 
+    def network(self) -> dict[str, Any]:
+        """Section model, and what stage calibrate makes of its network."""
+        return {**self.model.model_dump(), "flip_average": self.calibrate.flip_average}
+
     @model_validator(mode="after")
     def report_unet_is_as_it_was(self) -> Self:
         for key, asked in (

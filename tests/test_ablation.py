@@ -130,17 +130,18 @@ def test_networks_of_a_kind_are_timed_once_for_all_their_variants(tmp_path, monk
 
     monkeypatch.setattr("benchmarks.structure.side_by_side", side_by_side)
     out = tmp_path / "table.csv"
-    names = ["base", "lovasz", "larger photos", "base"]
-    rows = pd.DataFrame({"variant": names, "seed": [1, 1, 1, 2]})
+    names = ["base", "lovasz", "larger photos", "base", "flip average"]
+    rows = pd.DataFrame({"variant": names, "seed": [1, 1, 1, 2, 1]})
     rows.to_csv(out, index=False)
     with pytest.raises(UserError, match=r"table\.csv: has rows of other params"):
         ablation.add_times(out)
     values = [ablation.overrides(PLAN["variants"][name], PLAN["shared"], 1) for name in names]
     rows.assign(params=[experiments.digest(each, but="train.seed") for each in values]).to_csv(out, index=False)
     table = ablation.add_times(out)
-    assert [model["input_size"] for model in asked.values()] == [[256, 192], [320, 256]]
+    assert [model["input_size"] for model in asked.values()] == [[256, 192], [320, 256], [256, 192]]
+    assert [model["flip_average"] for model in asked.values()] == [False, False, True]
     assert all(model["encoder"] == PLAN["shared"]["model.encoder"] for model in asked.values())
-    assert table["openvino_int8_p50_ms"].tolist() == pytest.approx([2.56, 2.56, 3.2, 2.56])
+    assert table["openvino_int8_p50_ms"].tolist() == pytest.approx([2.56, 2.56, 3.2, 2.56, 2.56])
     pd.testing.assert_frame_equal(pd.read_csv(out), table)
 
 

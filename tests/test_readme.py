@@ -122,10 +122,8 @@ def test_what_two_teachers_bring_is_told_as_recorded():
 
 def test_what_people_far_away_are_good_for_is_told_as_recorded():
     page = experiments()
-    near, iou = (
-        pd.read_csv(RESULTS / "further.csv").set_index("variant").loc["nobody far away"],
-        recorded("metrics/iou.json"),
-    )
+    near = pd.read_csv(RESULTS / "further.csv").set_index("variant").loc["nobody far away"]
+    iou = recorded("metrics/iou.json")
     words = "val IoU is {:.4f} and test IoU {:.4f} ({:.4f} and {:.4f} with them;"
     assert words.format(near["val_iou"], near["test_iou"], *(iou[name]["iou"] for name in ("val", "test"))) in page
     with_them, without = (
